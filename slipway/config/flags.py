@@ -181,10 +181,10 @@ def read_words(arguments: Sequence[str], kinds: Mapping[str, Kind]) -> CommandWo
         name, equals, value = word.removeprefix("--").partition("=")
         kind = kinds.get(name)
         if kind is None or not word.startswith("--"):
-            close = get_close_matches(name, kinds, 1)
+            close = get_close_matches(name.lower(), kinds, 1)
             hint = f"; did you mean '--{close[0]}'?" if close else ""
             if close and kinds[close[0]].mask is not None:  # what follows may be the secret
-                word = flag_name(name)
+                word = word.removesuffix(f"{equals}{value}")
                 if not equals and words and not words[-1].startswith("--"):
                     words.pop()
             reading.problems.append(f"unrecognized option '{word}'{hint}")

@@ -84,6 +84,8 @@ def _texts(value: Any, kind: Kind, *, is_repeatable: bool) -> Iterator[str]:
     if isinstance(value, list):
         if not is_repeatable:
             raise ValueError("takes one value, not an array")
+        if not value and kind.mask is not None:  # secrets: without them, what they protect would be open
+            raise ValueError("is an empty array: give it a value, or remove the key")
         for each in value:
             yield _text_of(each, kind)
     else:

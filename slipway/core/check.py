@@ -67,10 +67,11 @@ def check_request(request: InferRequest, signature: ModelSignature) -> int:
 
 def check_form(request: InferRequest, form: RequestForm, signature: ModelSignature) -> int:
     """Do what `check_request` does, but only once for all requests of a form that come to the same model."""
-    if form.accepted_by is not signature:
-        form.rows = check_request(request, signature)
-        form.accepted_by = signature
-    return form.rows
+    accepted_by, rows = form.accepted
+    if accepted_by is not signature:
+        rows = check_request(request, signature)
+        form.accepted = signature, rows
+    return rows
 
 
 def _too_many_rows(request: InferRequest, signature: ModelSignature) -> SlipwayError:

@@ -22,14 +22,16 @@ MAX_RESPONSE_BYTES: Final = 512 << 20  # of tensors: a response exists several t
 @dataclass(slots=True, eq=False)
 class RequestForm:
     """What requests have in common that differ in their ids, parameters and bytes alone: names, datatypes, shapes and
-    sizes of their inputs, and the outputs that they request. It remembers what was found out about it."""
+    sizes of their inputs, and the outputs that they request. It remembers what was found out about it.
 
-    accepted_by: object = None  # the signature of the model that accepted it last
-    rows: int = 0
-    encoded_for: object = None  # the receiver of `heads`
-    heads: tuple[Any, ...] = ()  # of its inputs, in the form of a message to a process
-    extended_by: object = None  # the one who adds the inputs of `extended`
-    extended: dict[int, RequestForm] = field(default_factory=dict)  # with added inputs, by the flags of the request
+    Servers in one process share forms, each in its own thread: what was found out is read and replaced as a whole, with
+    whom it was found out for.
+    """
+
+    accepted: tuple[object, int] = (None, 0)  # the signature of the model that accepted it last, and the rows
+    encoded: tuple[object, tuple[Any, ...]] = (None, ())  # a receiver, and the heads of the inputs in a message to it
+    # Who adds inputs, and the forms with these by the flags of the request.
+    extended: tuple[object, dict[int, RequestForm]] = (None, {})
 
 
 @dataclass(slots=True, eq=False)

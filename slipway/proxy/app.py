@@ -52,13 +52,33 @@ def build_app(options: ProxyOptions) -> FastAPI:
         "/models/{name:path}", Predict(upstream, catalog, options, Budget(default_budget())), methods=["POST"]
     )
     app.router.routes.insert(0, predict)
-    Pages(upstream, catalog, options).add_to(app)
+    pages = Pages(upstream, catalog, options)
+    pages.add_to(app)
     add_docs(app)
     app.add_middleware(HostGuard, access=access_to(options.address, options.http_allowed_hosts))
     app.add_exception_handler(UpstreamFailure, _failed)
     app.add_exception_handler(Exception, _unexpected)
     app.openapi = _Description(app, catalog)  # type: ignore[method-assign]
+    if options.forward_authorization:
+        _guard_description(app, pages)
     return app
+
+
+def _guard_description(app: FastAPI, pages: Pages) -> None:
+    """Keep the models out of the OpenAPI document of clients without a key."""
+    whole = next(route for route in app.routes if isinstance(route, Route) and route.path == app.openapi_url)
+
+    async def description(request: Request) -> Response:
+        if await pages.admits(request):
+            response: Response = await whole.endpoint(request)
+            return response
+        return JSONResponse(_fixed_routes(app))
+
+    app.router.routes.insert(0, Route(whole.path, description))
+
+
+def _fixed_routes(app: FastAPI) -> dict[str, Any]:
+    return get_openapi(title=app.title, version=app.version, routes=app.routes)
 
 
 class _Description:
@@ -73,9 +93,7 @@ class _Description:
     def __call__(self) -> dict[str, Any]:
         """Return the document, made once for each change of the models."""
         if self._generation != self._catalog.generation:
-            app = self._app
-            fixed = get_openapi(title=app.title, version=app.version, routes=app.routes)
-            self._document = add_models(fixed, self._catalog.models.values())
+            self._document = add_models(_fixed_routes(self._app), self._catalog.models.values())
             self._generation = self._catalog.generation
         return self._document
 

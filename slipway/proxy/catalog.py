@@ -57,14 +57,25 @@ class Catalog:
             try:
                 await self.refresh(self._upstream.metadata)
             except UpstreamFailure as failure:
+                why = self._refused(failure)
                 if self._reachable:
-                    _LOG.warning("the models of the server are unknown: %s", failure.text)
+                    _LOG.warning("the models of the server are unknown: %s", why)
                 self._reachable = False
             else:
                 if not self._reachable:
                     _LOG.info("the server answers again")
                 self._reachable = True
             await asyncio.sleep(self._poll_s)
+
+    def _refused(self, failure: UpstreamFailure) -> str:
+        """Return why the server does not say its models. If it does not accept the proxy's key any more, there may be
+        another one for the next look."""
+        if failure.code == "UNAUTHENTICATED":
+            try:
+                self._upstream.renew_key()
+            except ValueError as error:
+                return f"{failure.text}; {error}"
+        return failure.text
 
     async def index(self, metadata: Metadata, *, only_ready: bool = False) -> list[ListedVersion]:
         """Return the server's index; raise `UpstreamFailure`."""

@@ -95,6 +95,7 @@ class ProxyOptions:
     log_config: str = _logging("", _FILE, "logging configuration of uvicorn, in YAML, JSON or INI; logs each request")
 
     key: str = field(default="", repr=False)
+    key_file: str = ""  # that has it, if a file does: `api_key_file`, or that of the variable
 
     @property
     def target(self) -> str:
@@ -131,7 +132,8 @@ def parse_options(arguments: Sequence[str], environment: Mapping[str, str] = os.
     problems += _file_problems(options)
     if problems:
         raise invalid("; ".join(problems))
-    return replace(options, key=_key(options, environment))
+    key_file, key = _key(options, environment)
+    return replace(options, key=key, key_file=key_file)
 
 
 def options_of_line(line: str, environment: Mapping[str, str] = os.environ) -> ProxyOptions:
@@ -156,17 +158,18 @@ def _file_problems(options: ProxyOptions) -> list[str]:
     return problems
 
 
-def _key(options: ProxyOptions, environment: Mapping[str, str]) -> str:
-    """Return the key, "" if there is none: the first one, where a server may have several."""
+def _key(options: ProxyOptions, environment: Mapping[str, str]) -> tuple[str, str]:
+    """Return the file that has the key, and the key: the first one, where a server may have several. They are "" if
+    there is none."""
     source, file = "--api-key-file", options.api_key_file
     if not file and KEY_VARIABLE not in environment:
         source, file = f"{KEY_VARIABLE}_FILE", environment.get(f"{KEY_VARIABLE}_FILE", "")
     try:
         if file:
-            return read_key_file(Path(file))[0]
+            return file, read_key_file(Path(file))[0]
         source, key = KEY_VARIABLE, next(iter(environment.get(KEY_VARIABLE, "").split()), "")
         if key:
             key_digest(key)  # checks it
     except ValueError as error:
         raise invalid(f"{source}: {error}") from None
-    return key
+    return "", key

@@ -107,7 +107,9 @@ class Pages:
 
     async def model(self, request: Request, name: str) -> Response:
         """Describe one model."""
-        return JSONResponse(_page(await self.catalog.find(name, self._metadata(request))))
+        metadata = self._metadata(request)
+        await self.upstream.admit(metadata)
+        return JSONResponse(_page(await self.catalog.find(name, metadata)))
 
     async def index(self, request: Request) -> Response:
         """List all models of the server's repositories, as its own route does."""
@@ -126,6 +128,14 @@ class Pages:
         asked = service_pb2.ModelConfigRequest(name=name).SerializeToString()
         answer = await self.upstream.call("ModelConfig", asked, self._metadata(request))
         return Response(orjson.dumps(config_of(answer)), media_type="application/json")
+
+    async def admits(self, request: Request) -> bool:
+        """Return whether the client may learn what the proxy knows of the models."""
+        try:
+            await self.upstream.admit(self._metadata(request))
+        except UpstreamFailure:
+            return False
+        return True
 
     def _head(self, request: Request) -> ProxiedHead:
         forwards = self.options.forward_authorization

@@ -87,10 +87,7 @@ class Predict:
         try:
             model = await self.catalog.find(name, head.metadata)
             document = model.document is not None
-            fields = read_fields(body)
-            call = encode_body(model, fields, head.request_id, size=len(body))
-            if PREDICT_LOG.isEnabledFor(logging.INFO):
-                log_input(name, fields)
+            call = await self._encoded(model, name, body, head)
             if model.description.is_decoupled:
                 await send_events(self.upstream.stream(call.message, head.metadata), headers, send)
             else:
@@ -100,6 +97,19 @@ class Predict:
         except UpstreamFailure as failure:
             self.catalog.doubt(name, failure)
             await answer(send, FAILED_STATUS if document else failure.status, failure.body(), headers)
+
+    async def _encoded(self, model: RoutedModel, name: str, body: bytes, head: ProxiedHead) -> ReadBody:
+        """Return the call for a body; raise `RefusedBody`, but `UpstreamFailure` to those who may not know the model's
+        inputs."""
+        try:
+            fields = read_fields(body)
+            call = encode_body(model, fields, head.request_id, size=len(body))
+        except RefusedBody:
+            await self.upstream.admit(head.metadata)
+            raise
+        if PREDICT_LOG.isEnabledFor(logging.INFO):
+            log_input(name, fields)
+        return call
 
     async def _outputs(self, model: RoutedModel, call: ReadBody, head: ProxiedHead) -> bytes:
         """Return the JSON of the model's response; raise `UpstreamFailure`."""

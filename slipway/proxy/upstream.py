@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
+from slipway.api_keys import read_key_file
 from slipway.proxy.failures import UpstreamFailure
 from slipway.proxy.head import Metadata
 from slipway.proxy.options import ProxyOptions
@@ -38,7 +39,7 @@ class Upstream:
         self._methods: dict[str, Any] = {}
         self._channel: Any = None
         self._failure: Any = None
-        self.metadata: Metadata = (("authorization", f"Bearer {options.key}"),) if options.key else ()
+        self.metadata = _metadata_of(options.key)
 
     def open(self) -> None:
         """Make the channel, which connects when the first call is made; a loop has to run."""
@@ -85,6 +86,18 @@ class Upstream:
             attempt += 1
             await asyncio.sleep(wait)
 
+    def renew_key(self) -> None:
+        """Read the file with the proxy's key again, if there is one: it may have been replaced. Raise `ValueError`,
+        without the key, if it cannot be used; the former key is kept then."""
+        if self._options.key_file:
+            self.metadata = _metadata_of(read_key_file(Path(self._options.key_file))[0])
+
+    async def admit(self, metadata: Metadata) -> None:
+        """Raise `UpstreamFailure` if each client needs a key and the server does not answer calls with this metadata:
+        what the proxy itself knows of the models is only for those who could ask the server."""
+        if self._options.forward_authorization:
+            await self.call("ServerMetadata", b"", metadata)
+
     async def stream(self, request: bytes, metadata: Metadata) -> AsyncIterator[bytes]:
         """Yield the messages of a stream with one request; raise `UpstreamFailure`, also if the next message does not
         come in time. Close the iterator to cancel the call."""
@@ -106,6 +119,10 @@ class Upstream:
                 yield message
         finally:
             call.cancel()
+
+
+def _metadata_of(key: str) -> Metadata:
+    return (("authorization", f"Bearer {key}"),) if key else ()
 
 
 def _failure_of(error: Any) -> UpstreamFailure:

@@ -60,11 +60,13 @@ class SequenceInputs:
         composed = request.with_tensors(inputs, outputs)
         form = request.form
         if form is not None and self._keeps_form:
-            if form.extended_by is not self:
-                form.extended_by, form.extended = self, {}
-            composed.form = form.extended.get(flags)
+            extended_by, extended = form.extended
+            if extended_by is not self:
+                extended = {}
+                form.extended = self, extended
+            composed.form = extended.get(flags)
             if composed.form is None:
-                composed.form = form.extended[flags] = RequestForm()
+                composed.form = extended[flags] = RequestForm()
         return composed
 
     def placeholder(self, request: InferRequest) -> InferRequest:

@@ -111,7 +111,7 @@ def decode_infer(
 
 
 def _has_parameters(request: InferRequest) -> bool:
-    sequence = request.correlation_id or request.flags
+    sequence = request.correlation_id != 0 or request.flags  # an empty text is an id too
     return bool(request.parameters or sequence or request.priority or request.timeout_us or request.explanation)
 
 

@@ -51,6 +51,8 @@ def test_a_mistake_does_not_show_the_key(words):
 
 def test_the_value_of_a_misspelt_flag_is_not_shown_either():
     assert mistake(["--api-kye", SECRET]) == "unrecognized option '--api-kye'; did you mean '--api-key'?"
+    assert mistake([f"--API-KEY={SECRET}"]) == "unrecognized option '--API-KEY'; did you mean '--api-key'?"
+    assert mistake([f"-api-key={SECRET}"]) == "unrecognized option '-api-key'; did you mean '--api-key'?"
     assert mistake(["--http-restricted-apis", SECRET]).startswith("unrecognized option '--http-restricted-apis';")
     assert mistake(["--api-kye", "--http-port=x"]).endswith('Bad option: "--http-port". Invalid option value. Got x')
 

@@ -197,6 +197,8 @@ def test_values_mean_what_they_mean_on_the_command_line(write):
         ('id = """\nhttp-prot = 1\n"""\nhttp-prot = 2', ["line 4: unknown key 'http-prot'", "did you mean"]),
         ("config = 'x'", ["line 1: 'config' has no meaning in a file"]),
         ("show-options = true", ["line 1: 'show-options' has no meaning in a file"]),
+        ("api-key = []", ["line 1: 'api-key' is an empty array: give it a value, or remove the key"]),
+        ("http-restricted-api = []", ["line 1: 'http-restricted-api' is an empty array"]),
         ("http-port = [1]", ["line 1: 'http-port' takes one value, not an array"]),
         ("load-model = [['a']]", ["line 1: 'load-model' expects TEXT, not an array"]),
         ("load-model = [{a = 1}]", ["line 1: 'load-model' expects TEXT, not a table"]),

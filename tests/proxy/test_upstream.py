@@ -8,6 +8,7 @@ from contextlib import aclosing
 import grpc
 import pytest
 
+from slipway.proxy.catalog import Catalog
 from slipway.proxy.failures import UpstreamFailure
 from tests.proxy.fake_server import FakeServer, faked
 
@@ -50,6 +51,35 @@ def test_messages_and_metadata_pass_unchanged():
         assert metadata["traceparent"] == PARENT[0][1]
 
     run(test())
+
+
+def test_a_key_that_was_replaced_is_read_again(tmp_path, caplog):
+    file = tmp_path / "keys"
+
+    async def test() -> None:
+        again, accepted = asyncio.Event(), asyncio.Event()
+
+        async def index(request: bytes, context) -> bytes:
+            if dict(context.invocation_metadata())["authorization"] != "Bearer new":
+                if len(server.calls) > 1:  # the first refusal has been logged
+                    again.set()
+                await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the API key is not valid")
+            accepted.set()
+            return b""
+
+        file.write_text("# none\n")
+        server = FakeServer({"RepositoryIndex": index})
+        async with faked(server, key="old", key_file=str(file)) as upstream:
+            following = asyncio.create_task(Catalog(upstream, 0.01).follow())
+            await asyncio.wait_for(again.wait(), 20)
+            file.write_text("new\nold\n")
+            await asyncio.wait_for(accepted.wait(), 20)
+            following.cancel()
+            assert upstream.metadata == (("authorization", "Bearer new"),)
+
+    run(test())
+    reason = f"the API key is not valid; '{file}' does not contain a key; expected one per line"
+    assert caplog.messages[0].endswith(reason)
 
 
 @pytest.mark.parametrize(("times", "retries"), [(0, 0), (1, 1), (2, 2)])

@@ -12,6 +12,7 @@ from slipway.config.sequences import sequence_plan
 from slipway.config.signature import build_signature
 from slipway.core.request import SEQUENCE_START, InferRequest, RequestForm
 from slipway.core.tensor import Tensor
+from slipway.scheduling import sequence_inputs
 from slipway.scheduling.sequence_inputs import SequenceInputs
 from slipway.scheduling.sequences import SequenceRun
 
@@ -51,3 +52,18 @@ def test_requests_that_differ_in_their_ids_are_of_one_form(part):
 @pytest.mark.parametrize("part", [ID % "TYPE_STRING", STATE], ids=["string", "state"])
 def test_what_varies_in_size_has_no_form(part):
     assert composed(inputs_of(part), RequestForm(), SEQUENCE_START, "s").form is None
+
+
+def test_servers_in_one_process_compose_requests_of_one_form_at_the_same_time(monkeypatch):
+    one, other, form = inputs_of(""), inputs_of(""), RequestForm()
+    meanwhile = []
+
+    def interrupted():
+        monkeypatch.setattr(sequence_inputs, "RequestForm", RequestForm)
+        meanwhile.append(composed(other, form, 0).form)
+        return RequestForm()
+
+    monkeypatch.setattr(sequence_inputs, "RequestForm", interrupted)
+    first = composed(one, form, 0).form
+    assert first not in meanwhile
+    assert composed(other, form, 0).form is not first

@@ -249,13 +249,13 @@ class loaded:  # noqa: N801  reads as a block
         self._client.close()
 
 
-def paths(proxy: RunningProxy) -> set[str]:
-    return set(proxy.get("/openapi.json").json["paths"])
+def paths(proxy: RunningProxy, **headers: str) -> set[str]:
+    return set(proxy.get("/openapi.json", **headers).json["paths"])
 
 
-def await_path(proxy: RunningProxy, path: str, *, there: bool) -> None:
+def await_path(proxy: RunningProxy, path: str, *, there: bool, **headers: str) -> None:
     deadline = time.monotonic() + 60
-    while (path in paths(proxy)) is not there:
+    while (path in paths(proxy, **headers)) is not there:
         assert time.monotonic() < deadline, f"{path} is still {'missing' if there else 'there'}"
         time.sleep(0.05)
 
@@ -387,13 +387,24 @@ def test_a_server_that_needs_keys_keeps_its_proxy_closed(tmp_path):
     with running_server(models, "--proxy", "--proxy-port=0", f"--api-key-file={keys}") as server:
         port = int(re.search(r"Started Proxy at 127\.0\.0\.1:(\d+)", server.log)[1])
         own = RunningProxy(server.process, port, server.log_file)
-        await_path(own, "/models/identity", there=True)  # the proxy itself has the key
+        # The proxy itself has the key, with which it follows the models.
+        await_path(own, "/models/identity", there=True, Authorization="Bearer secret")
         refused = own.post("/models/identity", body)
         assert (refused.status, refused.json["error"]) == (401, FAILED)
         assert own.post("/models/identity", body, Authorization="Bearer wrong").status == 401
         assert own.post("/models/identity", body, Authorization="Bearer secret").status == 200
         assert own.post("/models/identity", body, X_Api_Key="secret").status == 200
         assert own.get("/health").status == 200
+        # Nor does the proxy say without a key what it knows itself.
+        assert own.get("/models/identity").status == own.get("/models").status == 401
+        assert own.get("/models/identity", Authorization="Bearer wrong").status == 401
+        assert own.get("/models/identity", Authorization="Bearer secret").json["name"] == "identity"
+        unfit = {"INPUT": [1]}
+        assert own.post("/models/identity", unfit).status == own.post("/models/absent", unfit).status == 401
+        assert own.post("/models/identity", unfit, Authorization="Bearer secret").status == 422
+        assert "identity" not in own.get("/openapi.json").body.decode()
+        described = own.get("/openapi.json", Authorization="Bearer secret").json
+        assert "/models/identity" in described["paths"]
         command = [sys.executable, "-m", "slipway", "proxy", f"--server={server.grpc}", "--workers=2"]
         with started_proxy([*command, f"--port={(port := free_port())}"], port=port) as keyless:
             assert keyless.post("/models/identity", body, Authorization="Bearer secret").status == 401

@@ -25,6 +25,7 @@ HEADS = (
     b'"id":"3","parameters":{"sequence_id":"s","priority":1,"timeout":2,"mine":"m"},',
     b'"parameters":{"binary_data_output":true},"id":"4",',
     b'"parameters":{"sequence_id":-1},',
+    b'"parameters":{"sequence_id":"","binary_data_output":true},',
     b'"parameters":{"triton_x":1},',
     b'"parameters":{"x":[1]},',
     b'"parameters":7,',

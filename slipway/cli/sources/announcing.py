@@ -30,6 +30,7 @@ _LONGEST: Final = 16 << 10  # characters of a command, which shells limit
 _HTTP: Final = "HTTPService"
 _METRICS: Final = "Metrics Service"
 _KEY_VARIABLE: Final = "SLIPWAY_API_KEY"
+_FIRST_KEY: Final = "sed -n 's/^[[:space:]]*//;/^[^#]/{s/[[:space:]].*//;p;q;}'"  # as `api_keys.read_key_file` reads
 _INFERENCE: Final = "inference"  # the group of restricted APIs
 _ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  an address to listen on -> one to connect to
 # The lines with addresses: title, front, form of the address.
@@ -127,11 +128,13 @@ def _curl_options(options: ServerOptions) -> Iterator[str]:
     """Yield the options of curl that the server's protection requires, as words of the shell. An API key is read by the
     shell, from where the server has it."""
     if options.api_key_file is not None:
-        read = f"sed -n 's/[[:space:]]*#.*//;/./{{p;q;}}' {shlex.quote(str(options.api_key_file))}"
-        yield f'-H "Authorization: Bearer $({read})"'
+        yield f'-H "Authorization: Bearer $({_FIRST_KEY} {shlex.quote(str(options.api_key_file))})"'
     elif options.needs_api_key:
-        from_variable = options.given["api_key"].origin == _KEY_VARIABLE
-        yield f'-H "Authorization: Bearer {f"${_KEY_VARIABLE}" if from_variable else "KEY"}"'
+        given = options.given["api_key"]
+        key = f"${_KEY_VARIABLE}" if given.origin == _KEY_VARIABLE else "KEY"
+        if given.origin == _KEY_VARIABLE and len(given.texts) > 1:  # one per line
+            key = f'$(printf %s "{key}" | {_FIRST_KEY})'
+        yield f'-H "Authorization: Bearer {key}"'
     for each in options.http_restricted_api:
         if _INFERENCE in each.groups:
             yield shlex.join(["-H", f"{each.header}: SECRET"])

@@ -126,19 +126,22 @@ def test_a_model_whose_example_would_be_too_large_has_none(data_type, dims, why)
 
 
 def test_the_shell_reads_the_api_key_from_where_the_server_has_it(tmp_path):
-    (tmp_path / "keys").write_text("# ours\n\nhidden-in-a-file # the first\nanother\n")
+    (tmp_path / "keys").write_text("# ours\n\n  hidden#in-a-file # the first\r\nanother\n")
     file = parse_options(["m", f"--api-key-file={tmp_path / 'keys'}"], {})
     variable = parse_options(["m"], {"SLIPWAY_API_KEY": "hidden-in-a-variable"})
+    variables = parse_options(["m"], {"SLIPWAY_API_KEY": "hidden-in-a-variable\nhidden-too\n"})
     flag = parse_options(["m", "--api-key=hidden-on-the-command-line"], {})
     found = []
-    for options in (file, variable, flag):
+    for options in (file, variable, variables, flag):
         (command,) = (line for line in lines(Models("m"), options) if "curl" in line)
         assert "hidden" not in command
         shell = ["sh", "-c", command.replace("curl", "printf '%s\\n'")]
-        environment = os.environ | {"SLIPWAY_API_KEY": "hidden-in-a-variable"}
+        value = "\n".join(["hidden-in-a-variable", "hidden-too"] if options is variables else ["hidden-in-a-variable"])
+        environment = os.environ | {"SLIPWAY_API_KEY": value}
         words = subprocess.run(shell, stdout=subprocess.PIPE, text=True, check=True, env=environment).stdout
         found += [word for word in words.splitlines() if "Bearer" in word]
-    assert found == [f"Authorization: Bearer {key}" for key in ("hidden-in-a-file", "hidden-in-a-variable", "KEY")]
+    keys = ("hidden#in-a-file", "hidden-in-a-variable", "hidden-in-a-variable", "KEY")
+    assert found == [f"Authorization: Bearer {key}" for key in keys]
 
 
 def test_a_server_without_its_repository_shows_addresses_only():

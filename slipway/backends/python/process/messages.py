@@ -290,13 +290,15 @@ def decode_from_child(message: memoryview) -> FromChild:
     return decoded
 
 
-def tensor_heads(tensors: Iterable[Tensor], blobs: list[Raw]) -> tuple[TensorHead, ...]:
-    """Return the heads of `tensors`; their bytes are appended to `blobs`."""
+def tensor_heads(
+    tensors: Iterable[Tensor], blobs: list[Raw], shape_of: ShapeOf | None = None
+) -> tuple[TensorHead, ...]:
+    """Return the heads of `tensors`, with the shapes of `shape_of`; their bytes are appended to `blobs`."""
     heads = []
     for tensor in tensors:
-        raw = tensor.raw
-        blobs.append(raw)
-        heads.append(TensorHead(tensor.name, tensor.datatype, tensor.shape, len(raw)))
+        blobs.append(raw := tensor.raw)
+        shape = tensor.shape if shape_of is None else shape_of(tensor)
+        heads.append(TensorHead(tensor.name, tensor.datatype, shape, len(raw)))
     return tuple(heads)
 
 
@@ -317,15 +319,13 @@ def request_head(request: InferRequest, blobs: list[Raw], shape_of: ShapeOf | No
 
 def _input_heads(request: InferRequest, blobs: list[Raw], shape_of: ShapeOf | None) -> tuple[TensorHead, ...]:
     inputs, form = request.inputs.values(), request.form
-    if form is not None and form.heads and form.encoded_for == shape_of:
+    encoded_for, heads = (None, ()) if form is None else form.encoded
+    if heads and encoded_for == shape_of:
         blobs += [tensor.raw for tensor in inputs]
-        return form.heads
-    heads = tensor_heads(inputs, blobs)
-    if shape_of is not None:
-        for head, tensor in zip(heads, inputs, strict=True):
-            head.shape = shape_of(tensor)
+        return heads
+    heads = tensor_heads(inputs, blobs, shape_of)
     if form is not None:
-        form.heads, form.encoded_for = heads, shape_of
+        form.encoded = shape_of, heads
     return heads
 
 

@@ -78,3 +78,35 @@ def test_requests_of_one_form_are_encoded_as_any_others():
     for shape_of in (None, None, lambda _: (2, 1), None):
         for value in (1, 2):
             assert encoded(value, shape_of, with_form=True) == encoded(value, shape_of, with_form=False)
+
+
+class Interrupted:
+    """A tensor while whose bytes are taken another thread may run."""
+
+    name, datatype, shape = "x", "INT32", (1, 2)
+
+    def __init__(self, meanwhile):
+        self.meanwhile = meanwhile
+
+    @property
+    def raw(self):
+        self.meanwhile()
+        return bytes(8)
+
+
+def test_servers_in_one_process_encode_requests_of_one_form_at_the_same_time():
+    form = RequestForm()
+
+    def shape(shape_of, meanwhile=lambda: None):
+        request = InferRequest("m", inputs={"x": Interrupted(meanwhile)}, form=form)
+        return messages.request_head(request, [], shape_of).inputs[0].shape
+
+    def flat(_):
+        return (2,)
+
+    def column(_):
+        return (2, 1)
+
+    assert shape(flat) == (2,)
+    assert shape(flat, meanwhile=lambda: shape(column)) == (2,)
+    assert shape(column) == (2, 1)
