@@ -40,7 +40,7 @@ class BoundRepository:
         """Remove a version, and the model with its last one."""
         directory = self.path / model.name
         shutil.rmtree(directory / str(model.version), ignore_errors=True)
-        if not any(path.is_dir() for path in directory.iterdir()):
+        if directory.is_dir() and not any(path.is_dir() for path in directory.iterdir()):
             shutil.rmtree(directory, ignore_errors=True)
 
     def close(self) -> None:

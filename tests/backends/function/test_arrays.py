@@ -52,11 +52,11 @@ def test_the_function_may_write_to_its_inputs(vectors):
     assert received.array.tolist() == [[1, 1]]
 
 
-@pytest.mark.parametrize("rows", [1, 0])
-def test_what_the_function_writes_stays_its_own(tmp_path, rows):
+@pytest.mark.parametrize("batched", [True, False])
+def test_what_the_function_writes_stays_its_own(tmp_path, batched):
     inputs = [TensorType(np.float32, 2, name="x"), TensorType(bytes, 2, name="text")]
-    arrays = arrays_of(tmp_path, inputs, [TensorType(int)], max_batch_size=8 * rows)
-    shape = (1, 2) if rows else (2,)
+    arrays = arrays_of(tmp_path, inputs, [TensorType(int)], max_batch_size=8 * batched)
+    shape = (1, 2) if batched else (2,)
     step = request(x=np.ones(shape, np.float32), text=np.full(shape, b"a", object))  # the arrays of another step
     arguments = arrays.arguments([step])
     arguments["x"] *= 2
