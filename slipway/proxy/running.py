@@ -14,6 +14,7 @@ from typing import Any, Final, NoReturn
 import uvicorn
 
 from slipway.proxy.app import build_app
+from slipway.proxy.bounded_http import BoundedHttpProtocol
 from slipway.proxy.listening import listen
 from slipway.proxy.log_config import LOG_CONFIG
 from slipway.proxy.options import OPTIONS_VARIABLE, ProxyOptions
@@ -55,7 +56,7 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
 def _settings(options: ProxyOptions) -> dict[str, Any]:
     return {
         "loop": "uvloop",
-        "http": "httptools",
+        "http": BoundedHttpProtocol,
         "ws": "none",
         "lifespan": "on",
         "log_config": options.log_config or LOG_CONFIG,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,12 @@ import sys
 from slipway.proxy import child, running
 running.build_app = lambda options: print("prepared", flush=True) or sys.stdin.buffer.read()
 sys.exit(child.main())
+"""
+_SERVING = """
+import os, socket, sys
+from slipway.proxy.child import main
+print(socket.socket(fileno=os.dup(int(sys.argv[1]))).getsockname()[1], flush=True)
+sys.exit(main())
 """
 
 
@@ -52,6 +59,42 @@ def test_a_child_that_is_told_to_end_before_it_serves_ends_at_once():
         assert child.stdout.readline() == b"prepared\n"
         child.send_signal(signal.SIGTERM)
         assert child.wait(60) == 0
+
+
+HEAD = b"POST /models/m HTTP/1.1\r\nHost: localhost\r\n"
+
+
+def test_a_head_or_trailers_without_an_end_close_the_connection():
+    with starting_child(_SERVING) as child:
+        assert child.stdout is not None
+        port = int(child.stdout.readline())
+        endless_header = sent_until_refused(port, HEAD + b"X: ", b"a" * 4096)
+        assert endless_header.startswith(b"HTTP/1.1 400 ")
+        assert sent_until_refused(port, b"GET /", b"a" * 4096).startswith(b"HTTP/1.1 400 ")
+        assert sent_until_refused(port, HEAD, b"X: a\r\n" * 1000).startswith(b"HTTP/1.1 400 ")
+        sent_until_refused(port, HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n", b"X: a\r\n" * 1000)
+
+
+def test_a_large_body_is_not_taken_for_a_head():
+    with starting_child(_SERVING) as child:
+        assert child.stdout is not None
+        with socket.create_connection(("127.0.0.1", int(child.stdout.readline())), timeout=60) as connection:
+            connection.sendall(HEAD + b"Content-Length: 1000000\r\n\r\n")
+            connection.sendall(bytes(1_000_000))
+            assert connection.recv(100).startswith(b"HTTP/1.1 503 ")  # there is no server behind the proxy
+
+
+def sent_until_refused(port: int, beginning: bytes, piece: bytes) -> bytes:
+    """Send pieces until the proxy closes the connection; return its response, if the system still has it."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        connection.sendall(beginning)
+        with suppress(ConnectionError):
+            for _ in range(100_000):
+                connection.sendall(piece)
+                if select.select([connection], [], [], 0.001)[0]:
+                    return connection.recv(1000)
+            pytest.fail("the proxy reads for ever")
+    return b""
 
 
 def test_modules_in_the_working_directory_are_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
