@@ -8,11 +8,11 @@ from http.client import HTTPException, HTTPResponse
 from threading import Lock
 from typing import Final
 
+from slipway.client.call_connection import CallConnection
 from slipway.client.endpoint import Endpoint
 from slipway.client.events import LONGEST_LINE, event_data
 from slipway.client.http_exchange import LARGEST_BODY
 from slipway.client.messages import Incoming, Outgoing
-from slipway.client.timed_connection import TimedConnection
 from slipway.client.transport import CLOSED, failed, late
 from slipway.errors import unavailable
 
@@ -26,7 +26,7 @@ class HttpTransport:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._idle: list[TimedConnection] = []
+        self._idle: list[CallConnection] = []
         self._lock = Lock()
         self._is_closed = False
 
@@ -79,7 +79,7 @@ class HttpTransport:
         for connection in idle:
             connection.close()
 
-    def _take(self, *, once: bool) -> TimedConnection | None:
+    def _take(self, *, once: bool) -> CallConnection | None:
         """Return an idle connection, for a call that is sent `once` one that the server has not closed; None if there
         is none."""
         while True:
@@ -93,19 +93,19 @@ class HttpTransport:
                 return connection
             connection.close()
 
-    def _keep(self, connection: TimedConnection) -> None:
+    def _keep(self, connection: CallConnection) -> None:
         with self._lock:
             if not self._is_closed and len(self._idle) < _MAX_IDLE:
                 self._idle.append(connection)
                 return
         connection.close()
 
-    def _connection(self) -> TimedConnection:
+    def _connection(self) -> CallConnection:
         if self._is_closed:
             raise unavailable(CLOSED)
-        return TimedConnection(self._endpoint)
+        return CallConnection(self._endpoint)
 
-    def _exchange(self, connection: TimedConnection, outgoing: Outgoing, deadline: float) -> Incoming:
+    def _exchange(self, connection: CallConnection, outgoing: Outgoing, deadline: float) -> Incoming:
         try:
             response = self._begin(connection, outgoing, deadline)
             incoming = _whole(response)
@@ -118,7 +118,7 @@ class HttpTransport:
             self._keep(connection)
         return incoming
 
-    def _begin(self, connection: TimedConnection, outgoing: Outgoing, deadline: float) -> HTTPResponse:
+    def _begin(self, connection: CallConnection, outgoing: Outgoing, deadline: float) -> HTTPResponse:
         headers = dict((*self._endpoint.headers, *outgoing.headers))
         size = outgoing.size
         headers["Content-Length"] = str(size)

@@ -17,7 +17,7 @@ from typing import Any
 from slipway.client.endpoint import Endpoint
 
 
-class Deadline:
+class CallDeadline:
     """When the call that a connection carries has to be over, on the clock of `time.monotonic`."""
 
     def __init__(self) -> None:
@@ -31,11 +31,11 @@ class Deadline:
         return None if isinf(left) else left
 
 
-class TimedConnection:
+class CallConnection:
     """An `HTTPConnection` that is opened when it is first used."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self._deadline = Deadline()
+        self._deadline = CallDeadline()
         self._connection = (
             HTTPConnection(endpoint.host, endpoint.port)
             if endpoint.tls is None
@@ -71,14 +71,14 @@ class TimedConnection:
 class _TimedResponse(HTTPResponse):
     """A response that reads from a `_TimedReader`."""
 
-    def __init__(self, deadline: Deadline, sock: socket.socket, *arguments: Any, **named: Any) -> None:
+    def __init__(self, deadline: CallDeadline, sock: socket.socket, *arguments: Any, **named: Any) -> None:
         super().__init__(sock, *arguments, **named)
         self.fp.close()
         self.fp = io.BufferedReader(_TimedReader(sock, deadline))
 
 
 class _TimedReader(io.RawIOBase):
-    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
+    def __init__(self, sock: socket.socket, deadline: CallDeadline) -> None:
         self._socket = sock
         self._deadline = deadline
         self._file = sock.makefile("rb", buffering=0)
