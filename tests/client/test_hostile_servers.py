@@ -176,3 +176,32 @@ def test_an_interim_response_is_not_the_answer(is_async):
     with scripted(continues) as server:
         ask(server.url, is_async, requests=2)
     assert server.requests == 2
+
+
+_METADATA = b'{"name":"m","inputs":[{"name":"x","datatype":"FP32","shape":[1]}]}'
+
+
+@both
+@pytest.mark.parametrize(("options", "requests"), [({}, 3), ({"sequence_id": 1}, 2)])
+def test_a_stream_is_asked_for_again_unless_it_is_of_a_sequence(is_async, options, requests):
+    def breaks(connection: socket.socket, number: int) -> bool:
+        if number == 1:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(_METADATA), _METADATA))
+        return number == 1
+
+    async def live(server: Scripted) -> None:
+        async with slipway.AsyncClient(server.url, retries=1) as client:
+            async for _ in client.stream("m", _INPUTS, **options):
+                pass
+
+    def use(server: Scripted) -> None:
+        if is_async:
+            asyncio.run(live(server))
+            return
+        with slipway.Client(server.url, retries=1) as client:
+            list(client.stream("m", _INPUTS, **options))
+
+    with scripted(breaks) as server, pytest.raises(SlipwayError) as caught:
+        use(server)
+    assert caught.value.code is Code.UNAVAILABLE
+    assert server.requests == requests

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -414,7 +415,7 @@ def test_run_serves_until_a_signal_and_the_program_goes_on(tmp_path):
     assert process.returncode == 0
 
 
-def test_a_program_that_forgets_to_stop_its_server_ends():
+def test_a_program_that_forgets_to_stop_its_server_ends_without_the_directory_of_its_models(tmp_path):
     program = (
         "import slipway\n"
         "server = slipway.Server(http_port=0, grpc_port=0, metrics_port=0)\n"
@@ -422,4 +423,7 @@ def test_a_program_that_forgets_to_stop_its_server_ends():
         "server.model(name='echo', inputs=[number], outputs=[number])(lambda x: x)\n"
         "server.start()\n"
     )
-    assert subprocess.run([sys.executable, "-c", program], timeout=120, check=False).returncode == 0
+    variables = {**os.environ, "TMPDIR": str(tmp_path)}
+    ended = subprocess.run([sys.executable, "-c", program], timeout=120, check=False, env=variables)
+    assert ended.returncode == 0
+    assert not list(tmp_path.glob("slipway-bound-*"))
