@@ -70,7 +70,7 @@ class AsyncClient:
                         yield result
             except SlipwayError as error:
                 pause = self._calls.pause_after(error, attempt, deadline - time.monotonic())
-                if answered or pause is None:
+                if answered or pause is None or asked.outgoing.once:
                     raise
             else:
                 return

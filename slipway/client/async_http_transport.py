@@ -12,7 +12,7 @@ import httptools
 
 from slipway.client.endpoint import Endpoint
 from slipway.client.events import EventLines
-from slipway.client.http_exchange import HttpExchange, request_head
+from slipway.client.http_exchange import LARGEST_HEAD, HttpExchange, request_head
 from slipway.client.messages import Incoming, Outgoing
 from slipway.client.transport import CLOSED, CUT_OFF, failed, late
 from slipway.errors import unavailable
@@ -37,8 +37,14 @@ class AsyncHttpTransport:
         headers = _lines(outgoing)
         try:
             async with asyncio.timeout(timeout):
-                body = (outgoing.body,)
-                response = await exchange.request(outgoing.method, outgoing.target, headers, body, size=outgoing.size)
+                response = await exchange.request(
+                    outgoing.method,
+                    outgoing.target,
+                    headers,
+                    (outgoing.body,),
+                    size=outgoing.size,
+                    once=outgoing.once,
+                )
         except TimeoutError:
             exchange.close()
             raise late(self._endpoint, timeout) from None
@@ -108,24 +114,30 @@ class _StreamedAnswer:
         self._parser = httptools.HttpResponseParser(self)
         self._lines = EventLines()
         self._events: list[bytes] = []
+        self._room = LARGEST_HEAD  # bytes that may still come of the head or a refusal
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Return the events that `data` completes."""
+        """Return the events that `data` completes; raise ValueError for more than an answer can be."""
         self._parser.feed_data(data)
+        self._room -= len(data)
+        if self._room < 0:
+            raise ValueError("the answer is too large")
         events, self._events = self._events, []
         return events
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
+        self._room = LARGEST_HEAD
 
     def on_body(self, body: bytes) -> None:
         if self.status == 200:
             self._events += self._lines.feed(body)
+            self._room = LARGEST_HEAD
         else:
             self.body += body
 
     def on_message_complete(self) -> None:
-        self.is_complete = True
+        self.is_complete = self.status >= 200  # before it, the final response follows
 
 
 async def _within(deadline: float, step: Awaitable[T]) -> T:

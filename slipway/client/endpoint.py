@@ -86,8 +86,8 @@ def with_headers(endpoint: Endpoint, headers: Mapping[str, str], api_key: str) -
     for name, value in given.items():
         if not name or not all(each.isalnum() or each in "-_." for each in name) or not name.isascii():
             raise invalid(f"header name {shown(name)!r} is not valid")
-        if not isinstance(value, str) or any(each in value for each in "\r\n\0"):
-            raise invalid(f"the value of header '{name}' has a line break, or is not text")
+        if not isinstance(value, str) or not value.isprintable():
+            raise invalid(f"the value of header '{name}' has a line break or control character, or is not text")
         if not value.isascii():
             raise invalid(f"the value of header '{name}' is not ASCII")
     return replace(endpoint, headers=tuple(given.items()))

@@ -8,20 +8,24 @@ from __future__ import annotations
 from typing import Final
 
 _DATA: Final = b"data:"
-_LONGEST: Final = 64 << 20  # bytes of one line
+LONGEST_LINE: Final = 64 << 20  # bytes
 
 
 class EventLines:
     """Cuts a stream into events."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest = bytearray()  # of the line that is not complete
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the data of the events that `data` completes; raise ValueError for a line without an end."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > _LONGEST:
-            raise ValueError(f"an event has more than {_LONGEST} bytes")
+        *lines, rest = data.split(b"\n")
+        if lines:
+            lines[0] = bytes(self._rest) + lines[0]
+            self._rest.clear()
+        self._rest += rest
+        if len(self._rest) > LONGEST_LINE:
+            raise ValueError(f"an event has more than {LONGEST_LINE} bytes")
         return [found for line in lines if (found := event_data(line)) is not None]
 
 

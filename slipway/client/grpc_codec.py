@@ -80,7 +80,8 @@ class GrpcCodec:
         """Return the call of ModelStreamInfer, with one request."""
         message = _request(request)
         message.parameters[_EMPTY_FINAL].bool_param = True
-        outgoing = Outgoing(f"{_SERVICE}ModelStreamInfer", (message.SerializeToString(),))
+        once = bool(request.correlation_id)
+        outgoing = Outgoing(f"{_SERVICE}ModelStreamInfer", (message.SerializeToString(),), once=once)
         return Asked(outgoing, _read_stream, has_final=True)
 
     def ask(self, question: ServerQuestion) -> Asked[Any]:

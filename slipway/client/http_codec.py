@@ -79,7 +79,8 @@ class HttpCodec:
         head = orjson.dumps(document)
         path = f"{model_path(request.model_name, request.model_version)}/infer"
         headers = (*_BINARY, (_LENGTH, str(len(head))))
-        return Asked(Outgoing(path, (head, *blobs), headers=headers), read_infer)
+        once = bool(request.correlation_id)
+        return Asked(Outgoing(path, (head, *blobs), headers=headers, once=once), read_infer)
 
     def stream(self, request: InferRequest, model: ModelInfo) -> Asked[InferResponse]:
         """Return the call of the route generate_stream, whose values have no shape of their own."""
@@ -94,7 +95,8 @@ class HttpCodec:
         def read(incoming: Incoming) -> InferResponse:
             return _event(incoming, {name: types[name] for name in wanted if name in types})
 
-        return Asked(Outgoing(path, (orjson.dumps(document),), headers=_JSON), read)
+        once = bool(request.correlation_id)
+        return Asked(Outgoing(path, (orjson.dumps(document),), headers=_JSON, once=once), read)
 
     def ask(self, question: ServerQuestion) -> Asked[Any]:
         """Return the call of a route without tensors."""
@@ -107,7 +109,8 @@ class HttpCodec:
             path = model_path(question.model, question.version) + path
         parts = (_body(question),) if question.name in _BODIES else ()
         read: Callable[[Incoming], Any] = _is_ok if is_status else _answer
-        return Asked(Outgoing(path, parts, method, _JSON if parts else ()), read)
+        once = question.name in _OF_REPOSITORY
+        return Asked(Outgoing(path, parts, method, _JSON if parts else (), once=once), read)
 
 
 def model_path(model: str, version: str) -> str:

@@ -16,6 +16,8 @@ import httptools
 from slipway.client.endpoint import Endpoint
 
 _CONNECT_S: Final = 10.0
+LARGEST_HEAD: Final = 1 << 20  # bytes of a response's head
+LARGEST_BODY: Final = 2**31 - 1  # bytes; more than gRPC carries
 HEADER_LENGTH: Final = b"inference-header-content-length"
 
 
@@ -28,6 +30,10 @@ class HttpResponse:
     body: bytes = b""
 
 
+class UnreadableAnswerError(OSError):
+    """What the server sent is not an answer, so that the request is not sent again."""
+
+
 class _Receiver(asyncio.Protocol):
     """The socket's end: feeds the parser, and settles the future of the response that is awaited."""
 
@@ -38,6 +44,7 @@ class _Receiver(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._response = HttpResponse()
         self._parts: list[bytes] = []
+        self._room = LARGEST_HEAD  # bytes that may still come of the head or the body
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -50,8 +57,11 @@ class _Receiver(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            self._fail(ConnectionError(f"the answer is not HTTP: {error}"))
-            self.close()
+            self._refuse(f"the answer is not HTTP: {error}")
+            return
+        self._room -= len(data)
+        if self._room < 0:
+            self._refuse("the answer is too large")
 
     def close(self) -> None:
         """Close the socket at once."""
@@ -62,6 +72,10 @@ class _Receiver(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._response = HttpResponse()
         self._parts = []
+        self._room = LARGEST_HEAD
+
+    def on_headers_complete(self) -> None:
+        self._room = LARGEST_BODY
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._response.headers[name.lower()] = value
@@ -72,12 +86,18 @@ class _Receiver(asyncio.Protocol):
     def on_message_complete(self) -> None:
         response = self._response
         response.status = self._parser.get_status_code()
+        if response.status < 200:  # the final response follows
+            return
         response.body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts = []
         if not self._parser.should_keep_alive():
             self.close()
         if self.awaited is not None and not self.awaited.done():
             self.awaited.set_result(response)
+
+    def _refuse(self, why: str) -> None:
+        self._fail(UnreadableAnswerError(why))
+        self.close()
 
     def _fail(self, error: Exception) -> None:
         if self.awaited is not None and not self.awaited.done():
@@ -102,15 +122,25 @@ class HttpExchange:
         self._receiver: _Receiver | None = None
 
     async def request(
-        self, method: str, path: str, headers: str = "", body: Sequence[bytes] = (), *, size: int = 0
+        self,
+        method: str,
+        path: str,
+        headers: str = "",
+        body: Sequence[bytes] = (),
+        *,
+        size: int = 0,
+        once: bool = False,
     ) -> HttpResponse:
-        """Send a request whose body are the parts, `size` bytes, and return the response. `headers` are whole lines."""
+        """Send a request whose body are the parts, `size` bytes, and return the response. `headers` are whole lines.
+
+        A request that was lost with an idle connection is sent again, unless it has to be sent `once`.
+        """
         reused = self._receiver is not None and not self._receiver.lost
         head = request_head(self._endpoint, method, path, headers, size)
         try:
             return await self._send([head, *body])
         except ConnectionError:
-            if not reused:
+            if once or not reused:
                 raise
         return await self._send([head, *body])  # the server had closed the idle connection
 

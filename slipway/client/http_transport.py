@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from math import isinf
+from http.client import HTTPException, HTTPResponse
 from threading import Lock
 from typing import Final
 
+from slipway.client.call_connection import CallConnection
 from slipway.client.endpoint import Endpoint
-from slipway.client.events import event_data
+from slipway.client.events import LONGEST_LINE, event_data
+from slipway.client.http_exchange import LARGEST_BODY
 from slipway.client.messages import Incoming, Outgoing
 from slipway.client.transport import CLOSED, failed, late
 from slipway.errors import unavailable
 
-_PIECE: Final = 1 << 20  # bytes read at a time; between two, the deadline is looked at
+_PIECE: Final = 1 << 20  # bytes read at a time
 _JOINED: Final = 64 << 10  # a smaller body is sent with its head
 _MAX_IDLE: Final = 64
 
@@ -25,19 +26,20 @@ class HttpTransport:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._idle: list[HTTPConnection] = []
+        self._idle: list[CallConnection] = []
         self._lock = Lock()
         self._is_closed = False
 
     def send(self, outgoing: Outgoing, timeout: float) -> Incoming:
         """Return the whole response."""
         deadline = time.monotonic() + timeout
-        connection = self._take()
+        connection = self._take(once=outgoing.once)
         if connection is not None:
             try:
                 return self._exchange(connection, outgoing, deadline)
-            except ConnectionError:  # the server had closed the idle connection
-                connection.close()
+            except ConnectionError as error:  # the server had closed the idle connection
+                if outgoing.once:
+                    raise failed(self._endpoint, error) from None
             except TimeoutError:
                 raise late(self._endpoint, timeout) from None
             except (OSError, HTTPException) as error:
@@ -56,9 +58,9 @@ class HttpTransport:
         try:
             response = self._begin(connection, outgoing, deadline)
             if response.status != 200:
-                yield self._whole(connection, response, deadline)
+                yield _whole(response)
                 return
-            while line := self._line(connection, response, deadline):
+            while line := _line(response):
                 data = event_data(line)
                 if data is not None:
                     yield Incoming(data)
@@ -77,31 +79,36 @@ class HttpTransport:
         for connection in idle:
             connection.close()
 
-    def _take(self) -> HTTPConnection | None:
-        with self._lock:
-            if self._is_closed:
-                raise unavailable(CLOSED)
-            return self._idle.pop() if self._idle else None
+    def _take(self, *, once: bool) -> CallConnection | None:
+        """Return an idle connection, for a call that is sent `once` one that the server has not closed; None if there
+        is none."""
+        while True:
+            with self._lock:
+                if self._is_closed:
+                    raise unavailable(CLOSED)
+                if not self._idle:
+                    return None
+                connection = self._idle.pop()
+            if not once or not connection.is_closed_by_server():
+                return connection
+            connection.close()
 
-    def _keep(self, connection: HTTPConnection) -> None:
+    def _keep(self, connection: CallConnection) -> None:
         with self._lock:
             if not self._is_closed and len(self._idle) < _MAX_IDLE:
                 self._idle.append(connection)
                 return
         connection.close()
 
-    def _connection(self) -> HTTPConnection:
+    def _connection(self) -> CallConnection:
         if self._is_closed:
             raise unavailable(CLOSED)
-        endpoint = self._endpoint
-        if endpoint.tls is None:
-            return HTTPConnection(endpoint.host, endpoint.port)
-        return HTTPSConnection(endpoint.host, endpoint.port, context=endpoint.tls)
+        return CallConnection(self._endpoint)
 
-    def _exchange(self, connection: HTTPConnection, outgoing: Outgoing, deadline: float) -> Incoming:
+    def _exchange(self, connection: CallConnection, outgoing: Outgoing, deadline: float) -> Incoming:
         try:
             response = self._begin(connection, outgoing, deadline)
-            incoming = self._whole(connection, response, deadline)
+            incoming = _whole(response)
         except BaseException:
             connection.close()
             raise
@@ -111,35 +118,31 @@ class HttpTransport:
             self._keep(connection)
         return incoming
 
-    def _begin(self, connection: HTTPConnection, outgoing: Outgoing, deadline: float) -> HTTPResponse:
-        _limit(connection, deadline)
+    def _begin(self, connection: CallConnection, outgoing: Outgoing, deadline: float) -> HTTPResponse:
         headers = dict((*self._endpoint.headers, *outgoing.headers))
         size = outgoing.size
         headers["Content-Length"] = str(size)
         body = outgoing.body if size < _JOINED else outgoing.parts
-        connection.request(outgoing.method, self._endpoint.prefix + outgoing.target, body, headers)
-        _limit(connection, deadline)
-        return connection.getresponse()
-
-    def _whole(self, connection: HTTPConnection, response: HTTPResponse, deadline: float) -> Incoming:
-        pieces = []
-        while piece := response.read(_PIECE):
-            pieces.append(piece)
-            _limit(connection, deadline)
-        headers = {name.lower().encode(): value.encode() for name, value in response.getheaders()}
-        return Incoming(b"".join(pieces), response.status, headers)
-
-    def _line(self, connection: HTTPConnection, response: HTTPResponse, deadline: float) -> bytes:
-        _limit(connection, deadline)
-        return response.readline()
+        path = self._endpoint.prefix + outgoing.target
+        return connection.begin(outgoing.method, path, body, headers, deadline)
 
 
-def _limit(connection: HTTPConnection, deadline: float) -> None:
-    """Let the next operation end at the deadline; raise TimeoutError if it is over."""
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    seconds = None if isinf(left) else left
-    connection.timeout = seconds
-    if connection.sock is not None:
-        connection.sock.settimeout(seconds)
+def _line(response: HTTPResponse) -> bytes:
+    """Return the next line of a stream; raise HTTPException for one that is too long."""
+    line = response.readline(LONGEST_LINE + 1)
+    if len(line) > LONGEST_LINE:
+        raise HTTPException(f"an event has more than {LONGEST_LINE} bytes")
+    return line
+
+
+def _whole(response: HTTPResponse) -> Incoming:
+    """Return a response with its whole body; raise HTTPException for one that is too large."""
+    pieces = []
+    size = 0
+    while piece := response.read(_PIECE):
+        pieces.append(piece)
+        size += len(piece)
+        if size > LARGEST_BODY:
+            raise HTTPException(f"the answer has more than {LARGEST_BODY} bytes")
+    headers = {name.lower().encode(): value.encode() for name, value in response.getheaders()}
+    return Incoming(b"".join(pieces), response.status, headers)

@@ -18,12 +18,14 @@ Struct = TypeVar("Struct", bound=msgspec.Struct)
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One call: `target` is a path (HTTP) or a method (gRPC), `parts` its body."""
+    """One call: `target` is a path (HTTP) or a method (gRPC), `parts` its body. One that has to be sent `once` may have
+    had an effect although no answer came."""
 
     target: str
     parts: Sequence[Raw] = ()
     method: str = "POST"
     headers: tuple[tuple[str, str], ...] = ()
+    once: bool = False
 
     @property
     def body(self) -> bytes:

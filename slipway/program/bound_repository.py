@@ -5,8 +5,10 @@ So they are found, versioned, listed, loaded and unloaded like all others. Knows
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,10 +19,11 @@ from slipway.repository.scan import CONFIG_FILE
 
 
 class BoundRepository:
-    """A directory with one subdirectory per model, until it is closed."""
+    """A directory with one subdirectory per model, until it is closed, or until the process that made it ends."""
 
     def __init__(self, models: Iterable[BoundModel]) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="slipway-bound-"))
+        self._end = weakref.finalize(self, _remove, self.path, os.getpid())
         for model in models:
             self.add(model)
 
@@ -40,9 +43,15 @@ class BoundRepository:
         """Remove a version, and the model with its last one."""
         directory = self.path / model.name
         shutil.rmtree(directory / str(model.version), ignore_errors=True)
-        if not any(path.is_dir() for path in directory.iterdir()):
+        if directory.is_dir() and not any(path.is_dir() for path in directory.iterdir()):
             shutil.rmtree(directory, ignore_errors=True)
 
     def close(self) -> None:
         """Remove the directory."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        self._end()
+
+
+def _remove(path: Path, owner: int) -> None:
+    """Remove the directory, unless this process is a copy (a fork) of the one that made it."""
+    if os.getpid() == owner:
+        shutil.rmtree(path, ignore_errors=True)

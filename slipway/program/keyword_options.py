@@ -11,6 +11,7 @@ from dataclasses import fields, replace
 from typing import Any, Final
 
 from slipway.config import unserved
+from slipway.config.conversion_flags import ConversionFlags
 from slipway.config.exposure import exposure_warnings
 from slipway.config.flags import field_name, flags_of
 from slipway.config.options import ServerOptions, fronts, parse_options
@@ -21,6 +22,8 @@ from slipway.nearest import nearest_or_all
 _LOGGING: Final = ("log_info", "log_warning", "log_error", "log_format", "log_file")
 _NO_LOGGING: Final = "configure Python's logger 'slipway' instead"
 _COMMANDS: Final = ("show_options",)  # make the command do something else
+_CONVERSION: Final = tuple(ConversionFlags.__annotations__)
+_NO_CONVERSION: Final = "it serves model repositories; 'slipway convert' writes one"
 
 
 def read_options(repositories: tuple[str, ...], given: Mapping[str, Any]) -> ServerOptions:
@@ -39,6 +42,8 @@ def check_names(given: Mapping[str, Any]) -> None:
     for name in given:
         if name in _LOGGING:
             raise invalid(f"{name} is not an option of slipway.Server: {_NO_LOGGING}")
+        if name in _CONVERSION:
+            raise invalid(f"{name} is not an option of slipway.Server: {_NO_CONVERSION}")
         if name not in names:
             raise invalid(f"slipway.Server has no option '{name}'{nearest_or_all(name, names)}")
 
@@ -47,7 +52,7 @@ def option_names() -> list[str]:
     """Return the names of the options, without deprecated ones."""
     flags = [field_name(flag) for flag in flags_of(ServerOptions)]
     others = [each.replace("-", "_") for each in unserved.KINDS]
-    return [name for name in (*flags, *others) if name not in (*_LOGGING, *_COMMANDS)]
+    return [name for name in (*flags, *others) if name not in (*_LOGGING, *_COMMANDS, *_CONVERSION)]
 
 
 def _words(name: str, value: Any) -> Iterator[str]:

@@ -9,6 +9,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import Coroutine, Mapping
+from concurrent.futures import CancelledError
 from threading import Event, Lock
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -21,6 +22,7 @@ from slipway.server import Ending, Front, ModelLoadError, Started, serve
 from slipway.stopping import Stopping
 
 _LOG: Final = logging.getLogger("slipway.program")
+_NOT_RUNNING: Final = "the server is not running"
 Result = TypeVar("Result")
 
 
@@ -86,18 +88,22 @@ class ServerLife:
 
     def call(self, step: Coroutine[Any, Any, Result]) -> Result:
         """Return the result of a coroutine on the server's loop; not for that loop's own thread."""
-        with self._lock:
-            loop = self._loop
-        if loop is None:
-            step.close()
-            raise unavailable("the server is not running")
-        return asyncio.run_coroutine_threadsafe(step, loop).result()
+        with self._lock:  # until the loop has the step: what it has when it ends, it cancels
+            if self._loop is None:
+                step.close()
+                raise unavailable(_NOT_RUNNING)
+            future = asyncio.run_coroutine_threadsafe(step, self._loop)
+        try:
+            return future.result()
+        except CancelledError:
+            raise unavailable(_NOT_RUNNING) from None
 
     def load(self, name: str) -> None:
         """Load or reload a bound model; raise `SlipwayError` if that fails."""
-        if self._engine is None:
-            raise unavailable("the server is not running")
-        self.call(self._engine.load_bound(name))
+        engine = self._engine
+        if engine is None:
+            raise unavailable(_NOT_RUNNING)
+        self.call(engine.load_bound(name))
 
     async def _serve(self, *, signals: bool) -> None:
         options = self._options

@@ -15,6 +15,7 @@ from typing import Any, Final, Self, TypeVar, Unpack, overload
 
 from slipway.backends.function.backend import FunctionBackend, Key
 from slipway.backends.function.bound_model import BACKEND, BoundModel, ModelKeywords, ModelSettings, bind
+from slipway.backends.function.occupied import CALL, occupied_by
 from slipway.backends.function.tensor_type import Declared
 from slipway.config.options import ServerOptions
 from slipway.errors import Code, SlipwayError, invalid, unavailable
@@ -116,6 +117,11 @@ class Server:
         return decorate if target is None else decorate(target)
 
     def _add(self, model: BoundModel) -> None:
+        if (step := occupied_by(self._models)) not in ("", CALL):
+            raise invalid(
+                f"model '{model.name}' is bound in the {step} of a model of the same server, which would wait for "
+                "itself: bind it before the server starts"
+            )
         key = model.name, model.version
         with self._changing:
             if key in self._models:
@@ -133,7 +139,7 @@ class Server:
             try:
                 self._repository.add(model)
                 self._life.load(model.name)
-            except SlipwayError:
+            except (SlipwayError, OSError):
                 del self._models[key]
                 self._repository.remove(model)
                 raise
@@ -144,8 +150,9 @@ class Server:
         """Load the models and serve in a thread of its own; return when requests are answered.
 
         Raise `SlipwayError` if that fails: INTERNAL for models that do not load, with the reasons, unless
-        `exit_on_error` is False; UNAVAILABLE for a port that is taken.
+        `exit_on_error` is False; UNAVAILABLE for a port that is taken, or if it was stopped meanwhile.
         """
+        self._require_free("start")
         with self._changing, self._one_life() as life:
             Thread(target=life.run, name="slipway-server", daemon=True).start()
             try:
@@ -155,6 +162,8 @@ class Server:
                 raise
             if life.failure is not None:
                 raise life.failure
+            if not life.serves:
+                raise unavailable("the server was stopped while it started")
         return self
 
     def stop(self) -> None:
@@ -162,6 +171,7 @@ class Server:
 
         Raise UNAVAILABLE if requests were lost, or if a function still blocks its thread.
         """
+        self._require_free("stop")
         life = self._life
         if life is not None:
             life.stop()
@@ -169,6 +179,7 @@ class Server:
 
     def wait(self) -> None:
         """Return when the server has stopped; raise what made it fail."""
+        self._require_free("wait")
         if self._life is not None:
             self._wait(self._life)
 
@@ -210,6 +221,11 @@ class Server:
     ) -> None:
         """Stop, while the running loop goes on."""
         await asyncio.to_thread(self.stop)
+
+    def _require_free(self, method: str) -> None:
+        """Raise INVALID_ARG in the code of a model that the server has, for which `method` would wait."""
+        if occupied_by(self._models):
+            raise invalid(f"Server.{method} waits for the server's models, so none of them can call it")
 
     @contextmanager
     def _one_life(self) -> Iterator[ServerLife]:

@@ -7,6 +7,7 @@ checks the sizes; here, only what cannot be sent is refused.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -74,6 +75,8 @@ def _plain_array(tensor: TensorDescription, value: object) -> np.ndarray | None:
     It takes a quarter of the time of the way over pydantic, which finds what is wrong and reads numbers in texts.
     """
     dtype = tensor.datatype.numpy
+    if _has_text(value):  # numpy would give every element the size of the longest text
+        return None
     try:
         found = np.array(value)
     except ValueError:  # different lengths
@@ -89,6 +92,14 @@ def _plain_array(tensor: TensorDescription, value: object) -> np.ndarray | None:
             return found.astype(dtype, copy=False)
     except FloatingPointError:
         return None
+
+
+def _has_text(value: object) -> bool:
+    """Return whether there may be a text among the elements of nested lists of one depth."""
+    level: list[Any] = [value]
+    while (kinds := set(map(type, level))) == {list}:
+        level = list(chain.from_iterable(level))
+    return str in kinds or list in kinds
 
 
 def _array(tensor: TensorDescription, value: Any) -> np.ndarray:

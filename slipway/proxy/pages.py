@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from tritonclient.grpc import service_pb2
 
 from slipway.core.budget import Budget
-from slipway.proxy.asgi import HeldBody, TooLargeError, read_body
+from slipway.proxy.asgi import ClientGoneError, HeldBody, TooLargeError, read_body
 from slipway.proxy.body import RoutedModel
 from slipway.proxy.catalog import Catalog, ListedVersion
 from slipway.proxy.description import TensorDescription, config_of
@@ -116,7 +116,7 @@ class Pages:
         head, held = self._head(request), HeldBody(Budget(_MAX_INDEX_BODY))
         try:
             only_ready = _only_ready(await read_body(request.receive, head.length, _MAX_INDEX_BODY, held))
-        except TooLargeError:
+        except (TooLargeError, ClientGoneError):
             only_ready = None
         if only_ready is None:
             return Response(plain_error(_NO_BOOLEAN), 400, media_type="application/json")

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Final
 
 from slipway.errors import unavailable
@@ -22,6 +24,7 @@ from slipway.proxy.listening import listen
 
 NEEDED: Final = ("fastapi", "uvicorn", "fastapi_offline", "yaml")  # what the extra `proxy` installs
 _CHILD: Final = "slipway.proxy.child"
+_ROOT: Final = str(Path(__file__).parents[2])  # must be on sys.path for `import slipway`
 _LOG: Final = logging.getLogger("slipway.proxy")
 _FIRST_S: Final = 0.5
 _LONGEST_S: Final = 30.0
@@ -88,10 +91,15 @@ class ProxyProcess:
 
     async def _run(self) -> None:
         descriptor = self._listener.fileno()
-        command = [sys.executable, "-m", _CHILD, str(descriptor), *self._flags]
+        command = [sys.executable, "-P", "-m", _CHILD, str(descriptor), *self._flags]
+        path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), _ROOT]))
         try:
             self._process = await asyncio.create_subprocess_exec(
-                *command, stdin=PIPE, pass_fds=(descriptor,), start_new_session=True
+                *command,
+                stdin=PIPE,
+                pass_fds=(descriptor,),
+                env={**os.environ, "PYTHONPATH": path},
+                start_new_session=True,
             )
         except OSError as error:
             _LOG.error("the proxy cannot be started: %s", error.strerror)

@@ -8,11 +8,13 @@ import shlex
 import signal
 import socket
 from collections.abc import Sequence
-from typing import Any, Final
+from types import FrameType
+from typing import Any, Final, NoReturn
 
 import uvicorn
 
 from slipway.proxy.app import build_app
+from slipway.proxy.bounded_http import BoundedHttpProtocol
 from slipway.proxy.listening import listen
 from slipway.proxy.log_config import LOG_CONFIG
 from slipway.proxy.options import OPTIONS_VARIABLE, ProxyOptions
@@ -41,15 +43,20 @@ def serve(options: ProxyOptions, listener: socket.socket) -> int:
 
 
 def ends_gracefully() -> None:
-    """Let SIGTERM and SIGINT have no effect but uvicorn's, which raises them again when it has ended."""
+    """Let SIGTERM and SIGINT end the process with exit code 0: at once before uvicorn handles them, and once it has
+    ended, when it raises them again."""
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, _end)
+
+
+def _end(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(0)
 
 
 def _settings(options: ProxyOptions) -> dict[str, Any]:
     return {
         "loop": "uvloop",
-        "http": "httptools",
+        "http": BoundedHttpProtocol,
         "ws": "none",
         "lifespan": "on",
         "log_config": options.log_config or LOG_CONFIG,

@@ -60,6 +60,12 @@ def test_the_programs_logging_is_its_own():
     check_names({"log_verbose": 1, "log_access": True, "exit_timeout_secs": 3})
 
 
+@pytest.mark.parametrize("name", ["name", "engine", "precision", "accuracy", "task", "input", "fast"])
+def test_a_server_in_a_program_converts_nothing(name):
+    with pytest.raises(SlipwayError, match=f"{name} is not an option of slipway.Server: it serves model repositories"):
+        check_names({name: "x"})
+
+
 def test_what_has_no_effect_or_exposes_the_server_is_warned_about(monkeypatch):
     monkeypatch.setenv("SLIPWAY_LOG_FILE", "log")
     warnings = read_options(("models",), {"http_address": "0.0.0.0"}).warnings  # noqa: S104  never bound

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -265,6 +266,9 @@ def test_a_running_server_is_not_started_again(server):
 # Servers of their own
 
 
+ECHO = {"inputs": [TensorType(int, 1, name="x")], "outputs": [TensorType(int, 1)]}
+
+
 def echo_server(**options):
     server = slipway.Server(http_port=0, grpc_port=0, allow_metrics=False, **options)
     server.model(name="echo", inputs=[TensorType(int, name="x")], outputs=[TensorType(int)])(lambda x: x)
@@ -324,6 +328,57 @@ def test_a_model_that_does_not_load_is_why_the_server_does_not_start():
     assert not server.is_running
 
 
+@pytest.mark.parametrize(
+    ("act", "text"),
+    [
+        (
+            lambda server: server.model(name="inner", **ECHO)(lambda x: x),
+            "bound in the setup of a model of the same server",
+        ),
+        (lambda server: server.start(), "start waits for the server's models"),
+        (lambda server: server.stop(), "stop waits for the server's models"),
+    ],
+)
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_setup_that_would_wait_for_itself_is_an_error(act, text, is_async):
+    server = echo_server(exit_timeout_secs=5)
+
+    class Waiting:
+        def setup(self):
+            return self.in_coroutine() if is_async else act(server)
+
+        async def in_coroutine(self):
+            act(server)
+
+        def __call__(self, x):
+            return x
+
+    server.model(**ECHO)(Waiting)
+    with pytest.raises(SlipwayError, match=text):
+        server.start()
+    assert not server.is_running
+
+
+def test_a_model_cannot_stop_its_server_but_another_one_can():
+    other = echo_server().start()
+    with echo_server() as server, slipway.Client(server.grpc_url) as client:
+
+        @server.model(**ECHO)
+        def stops_other(x):
+            other.stop()
+            return x
+
+        @server.model(**ECHO)
+        def stops_itself(x):
+            server.stop()
+            return x
+
+        assert client.infer("stops_other", {"x": np.array([1])})["output"].tolist() == [1]
+        assert not other.is_running
+        with pytest.raises(SlipwayError, match="stop waits for the server's models"):
+            client.infer("stops_itself", {"x": np.array([1])})
+
+
 def test_a_port_that_is_taken_is_unavailable():
     with echo_server() as first, pytest.raises(SlipwayError, match="failed to listen") as caught:
         slipway.Server(http_port=first.http_port, allow_grpc=False, allow_metrics=False).start()
@@ -360,7 +415,7 @@ def test_run_serves_until_a_signal_and_the_program_goes_on(tmp_path):
     assert process.returncode == 0
 
 
-def test_a_program_that_forgets_to_stop_its_server_ends():
+def test_a_program_that_forgets_to_stop_its_server_ends_without_the_directory_of_its_models(tmp_path):
     program = (
         "import slipway\n"
         "server = slipway.Server(http_port=0, grpc_port=0, metrics_port=0)\n"
@@ -368,4 +423,7 @@ def test_a_program_that_forgets_to_stop_its_server_ends():
         "server.model(name='echo', inputs=[number], outputs=[number])(lambda x: x)\n"
         "server.start()\n"
     )
-    assert subprocess.run([sys.executable, "-c", program], timeout=120, check=False).returncode == 0
+    variables = {**os.environ, "TMPDIR": str(tmp_path)}
+    ended = subprocess.run([sys.executable, "-c", program], timeout=120, check=False, env=variables)
+    assert ended.returncode == 0
+    assert not list(tmp_path.glob("slipway-bound-*"))

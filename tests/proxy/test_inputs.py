@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from base64 import b64encode
 
 import numpy as np
@@ -176,3 +177,21 @@ def test_what_numpy_reads_by_itself_is_what_pydantic_would_have_read(datatype, v
 def test_numbers_that_json_cannot_write_may_be_texts():
     _, raw = encode(tensor("FP32", -1), ["nan", "-inf", 1])
     assert np.array_equal(np.frombuffer(raw, np.float32), np.float32([np.nan, -np.inf, 1]), equal_nan=True)
+
+
+def test_texts_among_numbers_cost_no_more_memory_than_they_have():
+    value: list[object] = [1, *[""] * 500, "x" * 100_000]
+    tracemalloc.start()
+    try:
+        found = refusal(tensor("FP32", -1), value)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(found) == 501
+    assert peak < 10_000_000  # numpy's array of texts would take 200 MB
+
+
+@pytest.mark.parametrize("value", [["1.5"], [["1.5"]], "1.5"])
+def test_a_number_in_a_text_is_read(value):
+    _, raw = encode(tensor("FP32", -1, -1), value)
+    assert np.frombuffer(raw, np.float32).tolist() == [1.5]

@@ -35,14 +35,16 @@ class ModelArrays:
     def arguments(self, requests: Sequence[InferRequest]) -> dict[str, np.ndarray]:
         """Return the inputs of the batch by name, as arrays that the function may write to; raise INVALID_ARG for a
         text that is not UTF-8."""
-        return {name: self._argument(name, array) for name, array in stack(requests, self._signature).items()}
+        stacked = stack(requests, self._signature)
+        is_shared = len(requests) == 1  # with the request, of which other steps of an ensemble may have the tensors
+        return {name: self._argument(name, array, is_shared=is_shared) for name, array in stacked.items()}
 
-    def _argument(self, name: str, array: np.ndarray) -> np.ndarray:
+    def _argument(self, name: str, array: np.ndarray, *, is_shared: bool) -> np.ndarray:
         if not self.batched and not self._inputs[name].dims:
             array = array.reshape(())  # which clients send as [1]
         if self._inputs[name].is_text:
             return _decoded(name, array)
-        return array if array.flags.writeable and array.flags.owndata else array.copy()
+        return array.copy() if is_shared else array
 
     def outputs(self, returned: Any, rows: int) -> dict[str, np.ndarray]:
         """Return the outputs of a batch of `rows` rows by name, as copies: the function may write to its arrays later.

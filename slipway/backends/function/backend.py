@@ -37,7 +37,7 @@ class FunctionBackend:
         if model is None:
             raise invalid(f"version {context.version} of model '{context.name}' is not bound to a function")
         _check_override(model, context)
-        return LoadedFunction(model, context.signature)
+        return LoadedFunction(model, self._models, context.signature)
 
 
 def _check_override(model: BoundModel, context: ModelContext) -> None:
@@ -53,8 +53,9 @@ class LoadedFunction:
 
     placement = Placement.THREAD
 
-    def __init__(self, model: BoundModel, signature: ModelSignature) -> None:
+    def __init__(self, model: BoundModel, models: Mapping[Key, BoundModel], signature: ModelSignature) -> None:
         self._model = model
+        self._models = models
         self._signature = signature
         self._coroutines = CoroutineThread(model.name)
 
@@ -62,7 +63,7 @@ class LoadedFunction:
         """Return an executor; for a class, create its object and set it up in this thread."""
         model = self._model
         slot = ModelInstance(instance.name, instance.index, model.name, model.version)
-        user = UserObject(model, slot, Caller(self._coroutines))
+        user = UserObject(model, self._models, slot, Caller(self._coroutines))
         user.open()
         return (StreamExecutor if model.stream else CallExecutor)(model, self._signature, user)
 

@@ -14,6 +14,7 @@ from slipway.backends.function.arrays import ModelArrays
 from slipway.backends.function.bound_model import BoundModel
 from slipway.backends.function.calling import Caller, raised
 from slipway.backends.function.messages import BatchContext, BoundRequest, ModelInstance, Reply
+from slipway.backends.function.occupied import CLOSE, SETUP, occupying
 from slipway.backends.shared.paced import send_paced
 from slipway.core.batch import split
 from slipway.core.pending import Pending
@@ -24,16 +25,22 @@ from slipway.errors import SlipwayError, cancelled
 
 
 class UserObject:
-    """The function, or the object of the bound class that serves one instance; `open` makes it."""
+    """The function, or the object of the bound class that serves one instance; `open` makes it. `models` are those of
+    the server."""
 
-    def __init__(self, model: BoundModel, instance: ModelInstance, caller: Caller) -> None:
+    def __init__(self, model: BoundModel, models: object, instance: ModelInstance, caller: Caller) -> None:
         self._model = model
+        self._models = models
         self._instance = instance
         self._caller = caller
         self._object: Any = None
 
     def open(self) -> None:
         """Create the object and call its `setup`, if it has one; raise INTERNAL if they do."""
+        with occupying(self._models, SETUP):
+            self._open()
+
+    def _open(self) -> None:
         target = self._model.target
         if not self._model.is_class:
             self._object = target
@@ -63,7 +70,8 @@ class UserObject:
         self._object = None
         if close is not None:
             try:
-                self._caller.call(close, {})
+                with occupying(self._models, CLOSE):
+                    self._caller.call(close, {})
             except BaseException as error:  # noqa: BLE001  user code may raise anything
                 raise raised(error, self._model.name) from None
 

@@ -88,13 +88,19 @@ def announcement(
     names = list(_asked(engine, converted)) if engine.live() else []
     for name in names[:MOST_MODELS]:
         record = converted.get(name)
-        lines += ["", name if record is None else f"{name} ({record.chosen})"]
+        lines += ["", _line(name) if record is None else f"{_line(name)} ({record.chosen})"]
         lines += [f"  {line}" for line in _model_lines(name, engine, options, target)]
         lines += [f"  {line}" for line in _cost(record)]
         lines += [f"  {_FOLLOWS}"] if name in followed else []
     if names[MOST_MODELS:]:
-        lines += ["", f"and {len(names) - MOST_MODELS} more models: {', '.join(names[MOST_MODELS:][:MOST_MODELS])}"]
+        more = ", ".join(map(_line, names[MOST_MODELS:][:MOST_MODELS]))
+        lines += ["", f"and {len(names) - MOST_MODELS} more models: {more}"]
     return "\n".join(lines)
+
+
+def _line(name: str) -> str:
+    """Return a model's name, which is that of a directory, without what would move the cursor or begin a line."""
+    return name if name.isprintable() else repr(name)[1:-1]
 
 
 def _address_lines(options: ServerOptions, addresses: Mapping[str, BoundAddress]) -> Iterator[str]:
@@ -158,7 +164,7 @@ def _asked(engine: ServedModels, converted: Mapping[str, EntryRecord]) -> Iterat
 
 def _model_lines(name: str, engine: ServedModels, options: ServerOptions, target: HttpTarget | None) -> Iterator[str]:
     if target is None:
-        yield f"slipway infer {name} --help"
+        yield shlex.join(["slipway", "infer", _line(name), "--help"])
         return
     config = engine.model_config(name, "")
     steps = sorted({step.model_name for step in config.ensemble_scheduling.step})

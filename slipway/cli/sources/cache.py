@@ -81,8 +81,10 @@ class HeldEntry:
 
     def discard(self) -> None:
         """Remove the entry, and let others convert."""
-        _remove(self.directory)
-        self.release()
+        try:
+            _remove(self.directory)
+        finally:
+            self.release()
 
     def release(self) -> None:
         """Let the entry be removed, as far as this process is concerned."""
@@ -259,8 +261,13 @@ def _remove_unused(directory: Path) -> bool:
 
 
 def _remove(directory: Path) -> None:
-    """Remove an entry; rename it first, so that nobody finds half of it."""
-    doomed = Path(mkdtemp(prefix=_DOOMED, dir=directory.parent))
+    """Remove an entry; rename it first, so that nobody finds half of it. On a full disk, only its record goes first."""
+    try:
+        doomed = Path(mkdtemp(prefix=_DOOMED, dir=directory.parent))
+    except OSError:
+        (directory / _RECORD).unlink(missing_ok=True)
+        shutil.rmtree(directory)
+        return
     try:
         directory.rename(doomed / directory.name)
     finally:

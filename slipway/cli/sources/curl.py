@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import quote
 
 import orjson
 from tritonclient.grpc import model_config_pb2
@@ -40,7 +41,7 @@ class HttpTarget:
 def curl_command(config: model_config_pb2.ModelConfig, sample: Sample, target: HttpTarget) -> str:
     """Return the command that sends a sample to a model: to `generate_stream` if it may answer more than once, else to
     `infer`."""
-    route = f"/v2/models/{config.name}"
+    route = f"/v2/models/{quote(config.name, safe='')}"
     if config.model_transaction_policy.decoupled:
         return target.curl(f"{route}/generate_stream", "-N", *_JSON, "-d", _dump(_fields(config, sample)))
     body: dict[str, Any] = {"parameters": _SEQUENCE} if config.HasField("sequence_batching") else {}

@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
-from slipway.errors import SlipwayError, invalid
+from slipway.errors import SlipwayError, invalid, shown
 from slipway.foreign_json import read_foreign
 from slipway.repository.scan import is_single_model, scan_repositories
 
@@ -20,6 +20,7 @@ _WEIGHTS: Final = ("model.safetensors", "model.safetensors.index.json", "pytorch
 _NETWORK_KEYS: Final = ("model_type", "architectures")
 MODEL_FILES: Final = (".onnx", ".pt", ".pt2", ".pth", ".ts")
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_.-]+")
+_MODEL_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # the converter's
 _LOOKED_FOR: Final = (
     "a model repository (subdirectories with config.pbtxt or a version such as 1), a Hugging Face directory "
     f"({CONFIG} or {_MODULES}), or an export of tensor2tensor"
@@ -71,6 +72,12 @@ def recognise(text: str, *, may_grow: bool = False) -> Source:
     if _is_hub_id(text):
         return Source(text, SourceKind.HUB, _name(text.rpartition("/")[2]))
     return Source(text, SourceKind.REPOSITORY)
+
+
+def check_name(name: str) -> None:
+    """Raise INVALID_ARG for a name that a converted model cannot have."""
+    if not _MODEL_NAME.fullmatch(name):
+        raise invalid(f"'{shown(name)}' is not a model name: use letters, digits, '_', '-' and '.'")
 
 
 def nearest_path(text: str) -> str:

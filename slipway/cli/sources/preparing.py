@@ -17,7 +17,7 @@ import msgspec
 from slipway.cli.interruption import terminated_by_sigterm
 from slipway.cli.sources.cache import ConvertedCache, EntryRecord, HeldEntry, cache_root
 from slipway.cli.sources.converting import LocatedSource, convert_located, find_converted
-from slipway.cli.sources.kinds import Source, SourceKind, nearest_path, recognise
+from slipway.cli.sources.kinds import Source, SourceKind, check_name, nearest_path, recognise
 from slipway.cli.sources.links import LinkedModels
 from slipway.cli.sources.request import ConversionRequest
 from slipway.config.conversion_flags import EXACT, ConversionFlags
@@ -134,10 +134,15 @@ class _Preparation:
 
 
 def named(sources: Sequence[Source], names: Sequence[str]) -> list[Source]:
-    """Return the sources, of which those that are converted have the given names in their order, then their own."""
+    """Return the sources, of which those that are converted have the given names in their order, then their own.
+
+    Raise INVALID_ARG for a name that is one too many, or that a model cannot have.
+    """
     convertible = [source for source in sources if source.kind is not SourceKind.REPOSITORY]
     if len(names) > len(convertible):
         raise invalid(f"--name is given {len(names)} times, but {len(convertible)} of the sources are converted")
+    for name in names:
+        check_name(name)
     given = iter(names)
     return [
         source if source.kind is SourceKind.REPOSITORY else replace(source, name=next(given, source.name))

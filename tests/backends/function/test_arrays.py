@@ -52,6 +52,19 @@ def test_the_function_may_write_to_its_inputs(vectors):
     assert received.array.tolist() == [[1, 1]]
 
 
+@pytest.mark.parametrize("batched", [True, False])
+def test_what_the_function_writes_stays_its_own(tmp_path, batched):
+    inputs = [TensorType(np.float32, 2, name="x"), TensorType(bytes, 2, name="text")]
+    arrays = arrays_of(tmp_path, inputs, [TensorType(int)], max_batch_size=8 * batched)
+    shape = (1, 2) if batched else (2,)
+    step = request(x=np.ones(shape, np.float32), text=np.full(shape, b"a", object))  # the arrays of another step
+    arguments = arrays.arguments([step])
+    arguments["x"] *= 2
+    arguments["text"][...] = b"b"
+    assert set(step.inputs["x"].array.ravel()) == {1}
+    assert set(step.inputs["text"].array.ravel()) == {b"a"}
+
+
 def test_a_text_that_is_not_utf_8_is_an_invalid_request(tmp_path):
     arrays = arrays_of(tmp_path, [TensorType(str, name="t")], [TensorType(int)])
     with pytest.raises(SlipwayError, match="input 't' is not valid UTF-8: invalid start byte at byte 1") as caught:

@@ -157,3 +157,10 @@ def test_the_warm_up_sample_of_a_model_is_its_example(tmp_path: Path):
     (tmp_path / "m/warmup").mkdir(parents=True)
     (tmp_path / "m/warmup/text").write_bytes(b"\x02\x00\x00\x00hi")
     assert any('"data":["hi"]' in line for line in lines(models, ServerOptions(model_repository=(tmp_path,))))
+
+
+def test_a_name_cannot_begin_a_line_of_its_own_or_move_the_cursor():
+    odd = "m\nrm -rf x\x1b[2J"
+    for printed in (lines(Models(odd)), lines(Models(odd), addresses={}), lines(Models(*"abcdefgh", odd))):
+        assert all(line.isprintable() for line in printed)
+        assert not any(line.startswith("rm") for line in printed)

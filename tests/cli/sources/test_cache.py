@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from pathlib import Path
@@ -73,6 +74,19 @@ def hold_elsewhere(cache: ConvertedCache) -> tuple[threading.Thread, threading.E
     thread = threading.Thread(target=lambda: found.append(cache.hold("m-1", waits.set)))
     thread.start()
     return thread, waits, found
+
+
+def test_an_entry_leaves_a_full_disk(cache, monkeypatch):
+    def full(**_: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    held = cache.hold("m-1")
+    (held.models / "m").mkdir(parents=True)
+    (held.models / "m/part").write_bytes(bytes(10))
+    monkeypatch.setattr("slipway.cli.sources.cache.mkdtemp", full)
+    held.discard()
+    assert not list(cache.root.iterdir())
+    assert cache.hold("m-1").record is None  # nobody has its lock any more
 
 
 def test_a_second_process_waits_for_the_conversion_and_uses_it(cache):

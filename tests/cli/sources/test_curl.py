@@ -40,6 +40,21 @@ def test_a_text_is_json_and_survives_the_shell():
     assert body(command) == {"inputs": [expected]}
 
 
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("a b", "a%20b"),
+        ("q?x#y", "q%3Fx%23y"),
+        ("it's$(id)", "it%27s%24%28id%29"),
+        ("l\ni\x1b", "l%0Ai%1B"),
+        ("[1]", "%5B1%5D"),
+    ],
+)
+def test_a_name_is_one_part_of_the_path_for_the_shell_curl_and_the_server(name, path):
+    command = curl_command(pb.ModelConfig(name=name), Sample("", (TEXT,), 1), TARGET)
+    assert words(command)[2] == f"http://127.0.0.1:8000/v2/models/{path}/infer"
+
+
 def test_a_small_tensor_is_json():
     ids = Input("ids", "INT64", np.zeros((1, 8), np.int64))
     (tensor,) = body(curl_command(pb.ModelConfig(name="m"), Sample("", (ids,), 1), TARGET))["inputs"]

@@ -39,6 +39,12 @@ def test_more_names_than_converted_sources_are_refused():
         named([REPOSITORY, HUB], ["x", "y"])
 
 
+@pytest.mark.parametrize("name", ["../m", "a/b", "", "..", "$(id)", "a b", "a\x1b[31m"])
+def test_a_name_that_is_not_a_models_is_refused_before_anything_else(name):
+    with pytest.raises(SlipwayError, match="is not a model name"):
+        named([FILE], [name])
+
+
 def test_two_models_of_one_name_are_refused_with_both_sources(tmp_path):
     add_identity(tmp_path)
     with pytest.raises(SlipwayError, match=f"'{tmp_path}' and 'graph.onnx' both have a model 'identity'; --name"):
