@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 import orjson
 
+from slipway.errors import shown
 from slipway.rest.openai.errors import ApiError
 
 _MOST_CHOICES: Final = 128
@@ -162,7 +163,8 @@ def check_ranges(request: msgspec.Struct) -> None:
     for name, (least, most) in _LIMITS.items():
         value = getattr(request, name, None)
         if value is not None and not isinstance(value, bool) and not least <= value <= most:
-            raise ApiError(f"'{name}' is {value:g}, expected {least:g} to {most:g}.", name, kind="invalid_value")
+            given = f"{value:g}" if isinstance(value, float) else shown(value)  # a whole number may be beyond any float
+            raise ApiError(f"'{name}' is {given}, expected {least} to {most}.", name, kind="invalid_value")
 
 
 def _settings(request: GenerationFields, own: Mapping[str, str]) -> dict[str, float]:
