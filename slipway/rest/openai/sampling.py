@@ -136,7 +136,8 @@ def plan_sequences(
         raise ApiError("'best_of' above 'n' cannot be streamed: the best is known at the end.", "best_of")
     if request.stream_options is not None and not stream:
         raise ApiError("'stream_options' is only allowed when 'stream' is true.", "stream_options")
-    order: dict[str, Any] = {**_settings(request, own), "pieces": stream}
+    # Many log-probabilities in one event would keep the event loop for as long as it takes to read them.
+    order: dict[str, Any] = {**_settings(request, own), "pieces": stream or logprobs is not None}
     if limit is not None:
         order["max_tokens"] = limit
     elif usual_limit is not None:
