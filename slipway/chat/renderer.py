@@ -208,9 +208,10 @@ def _request(template: str, variables: Mapping[str, Any], limits: RenderLimits) 
     """Return the line that asks for a text; raise INVALID_ARG for variables that are nested too deeply."""
     request = {"template": template, "variables": variables, "most": limits.characters}
     try:
-        return json.dumps(request | {"seconds": limits.seconds + _SPARE_S}).encode() + b"\n"
+        text = json.dumps(request | {"seconds": limits.seconds + _SPARE_S}, ensure_ascii=False)  # escapes take longer
     except RecursionError:
         raise invalid("the conversation is nested too deeply") from None
+    return text.encode(errors="surrogatepass") + b"\n"
 
 
 def _failure(status: int, limits: RenderLimits) -> SlipwayError:
