@@ -176,6 +176,7 @@ def test_a_missing_api_key_is_reported_in_the_envelope_of_the_route(tokenizer):
         status, answer = front.post("/v1/embeddings", {"model": "words", "input": "cat"})
         assert status == 401
         assert answer["error"]["type"] == "authentication_error"
+        assert front.post("/v1/responses", {})[1]["error"]["type"] == "authentication_error"  # not served
         assert isinstance(front.post("/embed", {"inputs": "cat"})[1]["error_type"], str)
         assert isinstance(front.get("/v2")[1]["error"], str)
         body = {"model": "words", "input": "cat"}
