@@ -16,6 +16,7 @@ from typing import Any, Final, NoReturn, Protocol
 from slipway import __version__, supervisor
 from slipway.api_keys import ApiKeys
 from slipway.backends.api import NO_BACKENDS, Backend
+from slipway.chat.renderer import begin_rendering, end_rendering
 from slipway.config.exposure import METRICS
 from slipway.config.host_policy import HostPolicy
 from slipway.config.options import ServerOptions, fronts
@@ -146,6 +147,7 @@ async def serve(
     proxies: list[ProxyProcess] = []
     engine = Engine(options, version=__version__, log_settings=log_settings, backends=backends)
     begin_large_work()
+    begin_rendering()
     try:
         missing = engine.missing_repositories()
         if missing and options.exit_on_error:
@@ -343,5 +345,6 @@ async def _threads_ended(deadline: float) -> bool:
 
 
 async def _end_threads() -> None:
+    await asyncio.to_thread(end_rendering)
     await asyncio.to_thread(end_large_work)
     await asyncio.get_running_loop().shutdown_default_executor()

@@ -19,7 +19,6 @@ from asyncio import Future, get_running_loop
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from threading import Lock
@@ -52,6 +51,7 @@ class TemplateRenderer:
         self._limits = limits or RenderLimits()
         self._lock = Lock()
         self._idle: list[_Process] = []
+        self._busy: set[_Process] = set()
         self._threads: ThreadPoolExecutor | None = None
 
     def render_soon(self, template: str, variables: Mapping[str, Any]) -> Future[str]:
@@ -69,25 +69,28 @@ class TemplateRenderer:
         UNSUPPORTED for a template that is not valid or breaks out, INTERNAL for one that takes more time or memory
         than the limits allow; UNAVAILABLE if jinja2 is missing.
         """
+        line = _request(template, variables, self._limits)
         process = self._take()
         try:
-            reply = process.ask(template, variables, self._limits)
+            reply = process.ask(line, self._limits)
         except (OSError, ValueError) as error:  # it has ended, or does not answer in time
-            raise _failure(process.end(), self._limits) from error
+            raise _failure(self._end(process), self._limits) from error
         except BaseException:
-            process.end()
+            self._end(process)
             raise
-        with self._lock:
-            self._idle.append(process)
+        self._give_back(process)
         if "text" in reply:
             return str(reply["text"])
         raise _error(reply["problem"], reply["message"], self._limits)
 
     def close(self) -> None:
-        """End the processes and threads; both start again when they are needed."""
+        """End the processes, also those at work, and threads; both start again when they are needed."""
         with self._lock:
             idle, self._idle = self._idle, []
+            busy, self._busy = self._busy, set()
             threads, self._threads = self._threads, None
+        for process in busy:
+            process.kill()  # its thread learns that it has ended, and releases it
         for process in idle:
             process.end()
         if threads is not None:
@@ -95,18 +98,67 @@ class TemplateRenderer:
 
     def _take(self) -> _Process:
         with self._lock:
-            if self._idle:
-                return self._idle.pop()
-        _check_library()
-        return _Process()
+            process = self._idle.pop() if self._idle else None
+        if process is None:
+            _check_library()
+            process = _Process()
+        with self._lock:
+            self._busy.add(process)
+        return process
+
+    def _give_back(self, process: _Process) -> None:
+        with self._lock:
+            is_kept = process in self._busy  # or closed meanwhile
+            self._busy.discard(process)
+            if is_kept:
+                self._idle.append(process)
+        if not is_kept:
+            process.end()
+
+    def _end(self, process: _Process) -> int:
+        with self._lock:
+            self._busy.discard(process)
+        return process.end()
 
 
-@cache
+class _Users:
+    """The renderer of all servers in this process, and how many of them run."""
+
+    def __init__(self) -> None:
+        self.renderer = TemplateRenderer()
+        self._count = 0
+        self._lock = Lock()
+        atexit.register(self.renderer.close)
+
+    def begin(self) -> None:
+        """Count one more server."""
+        with self._lock:
+            self._count += 1
+
+    def end(self) -> None:
+        """Count one server less; with the last one, the processes end."""
+        with self._lock:
+            self._count = max(0, self._count - 1)
+            if not self._count:
+                self.renderer.close()
+
+
+_USERS: Final = _Users()
+
+
 def shared_renderer() -> TemplateRenderer:
-    """Return the renderer of this server process, whose children end with it."""
-    renderer = TemplateRenderer()
-    atexit.register(renderer.close)
-    return renderer
+    """Return the renderer of the servers in this process."""
+    return _USERS.renderer
+
+
+def begin_rendering() -> None:
+    """Count one more server that may use the shared renderer."""
+    _USERS.begin()
+
+
+def end_rendering() -> None:
+    """End what `begin_rendering` began: with the last server, the processes of the shared renderer end."""
+    _USERS.end()
 
 
 class _Process:
@@ -126,10 +178,8 @@ class _Process:
             )
         self._waits = _STARTING_S  # with its first answer it has started
 
-    def ask(self, template: str, variables: Mapping[str, Any], limits: RenderLimits) -> dict[str, str]:
+    def ask(self, line: bytes, limits: RenderLimits) -> dict[str, str]:
         """Return the reply; raise OSError if there is none in time, ValueError if it is cut off."""
-        request = {"template": template, "variables": variables, "most": limits.characters}
-        line = json.dumps(request | {"seconds": limits.seconds + _SPARE_S}).encode() + b"\n"
         deadline = time.monotonic() + limits.seconds + self._waits
         self._channel.settimeout(limits.seconds + self._waits)
         self._channel.sendall(line)
@@ -143,11 +193,25 @@ class _Process:
         reply: dict[str, str] = json.loads(b"".join(pieces))
         return reply
 
+    def kill(self) -> None:
+        """End the child at once, from any thread."""
+        self._child.kill()
+
     def end(self) -> int:
         """End the child at once; return its exit status."""
         self._channel.close()
         self._child.kill()
         return self._child.wait()
+
+
+def _request(template: str, variables: Mapping[str, Any], limits: RenderLimits) -> bytes:
+    """Return the line that asks for a text; raise INVALID_ARG for variables that are nested too deeply."""
+    request = {"template": template, "variables": variables, "most": limits.characters}
+    try:
+        text = json.dumps(request | {"seconds": limits.seconds + _SPARE_S}, ensure_ascii=False)  # escapes take longer
+    except RecursionError:
+        raise invalid("the conversation is nested too deeply") from None
+    return text.encode(errors="surrogatepass") + b"\n"
 
 
 def _failure(status: int, limits: RenderLimits) -> SlipwayError:

@@ -19,7 +19,7 @@ from slipway.errors import SlipwayError, invalid, unsupported
 from slipway.runtime.arguments import TOTAL, given_name, read_values
 from slipway.runtime.checkpoint_model import TOKENIZER, CheckpointModel
 from slipway.runtime.completion_order import CompletionOrder
-from slipway.runtime.completion_text import CompletionText
+from slipway.runtime.completion_text import CompletionText, finite
 from slipway.runtime.pieces import TextPieces
 from slipway.runtime.stop_texts import token_bytes
 from slipway.transformer.dispatch import GenerationRequest
@@ -156,7 +156,7 @@ class _CompletionRequest(GenerationRequest):
             return
         found = self.results[row][0]
         closing = self._texts[row].close(found.ids)
-        self._sink.event({"row": row, **closing, "log_probability": found.log_probability})
+        self._sink.event({"row": row, **closing, "log_probability": finite(found.log_probability)})
 
     def answer(self) -> None:
         """Report the end."""

@@ -18,6 +18,11 @@ LENGTH: Final = "length"
 _LEAST: Final = -9999.0  # as OpenAI reports what is next to impossible; JSON has no infinity
 
 
+def finite(log_probability: float) -> float:
+    """Return a log-probability as JSON can have it, also in place of NaN."""
+    return max(_LEAST, log_probability)
+
+
 class CompletionText:
     """`width` is the number of best tokens to report at each step; None if no log-probabilities are wanted."""
 
@@ -94,5 +99,4 @@ class CompletionText:
 
     def _named(self, token: int, log_probability: float) -> Mapping[str, Any]:
         data = self._tokens.of(token)
-        figure = max(_LEAST, log_probability)  # also in place of NaN
-        return {"token": data.decode(errors="replace"), "bytes": list(data), "logprob": figure}
+        return {"token": data.decode(errors="replace"), "bytes": list(data), "logprob": finite(log_probability)}

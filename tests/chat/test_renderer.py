@@ -5,10 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
+import psutil
 import pytest
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from slipway.chat.renderer import RenderLimits, TemplateRenderer
+from slipway.chat import template_process
+from slipway.chat.renderer import (
+    RenderLimits,
+    TemplateRenderer,
+    begin_rendering,
+    end_rendering,
+    shared_renderer,
+)
 from slipway.errors import Code, SlipwayError
 from tests.kits.chat_models import ENDLESS, HOSTILE, TEMPLATE, TOOLS_TEMPLATE
 
@@ -100,3 +108,50 @@ def test_the_process_has_no_variables_of_the_server_but_those_that_python_needs(
     with open(f"/proc/{process._child.pid}/environ", "rb") as file:  # noqa: PTH123  not a regular file
         assert b"SECRET_TOKEN" not in file.read()
     fresh.close()
+
+
+def test_variables_that_are_nested_too_deeply_are_refused_before_a_process_gets_them(renderer):
+    nested: list[object] = []
+    for _ in range(100_000):
+        nested = [nested]
+    with pytest.raises(SlipwayError, match="nested too deeply") as caught:
+        renderer.render("{{ extra }}", {"extra": nested})
+    assert caught.value.code is Code.INVALID_ARG
+    while nested:  # level by level: Python would take them down in one recursion
+        nested = nested.pop()
+
+
+def test_closing_ends_a_template_at_work():
+    renderer = TemplateRenderer(RenderLimits(seconds=600))
+    failures: list[SlipwayError] = []
+
+    def work() -> None:
+        try:
+            renderer.render(ENDLESS, {})
+        except SlipwayError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    while thread.is_alive():  # the process may not have started yet
+        renderer.close()
+        thread.join(0.1)
+    assert [error.code for error in failures] == [Code.INTERNAL]
+
+
+def test_the_processes_end_with_the_last_server_and_start_again_with_the_next():
+    before = template_processes()
+    for _ in range(2):
+        begin_rendering()
+        begin_rendering()
+        assert shared_renderer().render("x", {}) == "x"
+        end_rendering()
+        assert template_processes() > before
+        end_rendering()
+        assert template_processes() == before
+
+
+def template_processes() -> set[int]:
+    """The children of this process that evaluate templates."""
+    children = psutil.Process().children()
+    return {child.pid for child in children if child.cmdline()[-1:] == [template_process.__file__]}

@@ -19,6 +19,7 @@ from slipway.rest.openai.texts import CountedTexts, count_texts
 
 _SCORES: Final = "scores"
 _LOGITS: Final = "logits"
+_LONGEST_LABEL: Final = 1024  # characters; the answer repeats all labels for each text
 _HYPOTHESIS: Final = "HYPOTHESIS"  # of the tokenizer model, see `convert/models/tokenizer.py`
 
 
@@ -74,8 +75,11 @@ async def choose_labels(
     """Return the scores of labels that come with the request, of which there must be two at least."""
     if len(labels) < 2 or not all(labels):
         raise ApiError("'labels' must have at least two elements, none of them empty.", "labels")
+    if any(len(label) > _LONGEST_LABEL for label in labels):
+        raise ApiError(f"A text of 'labels' has more than {_LONGEST_LABEL} characters.", "labels")
     hypothesis = _hypothesis(context, model)
-    pairs = [(text, hypothesis.replace("{}", label)) for text in texts for label in labels]
+    hypotheses = [hypothesis.replace("{}", label) for label in labels]
+    pairs = [(text, each) for text in texts for each in hypotheses]
     counted = await count_texts(context, model, pairs, "input", truncates=truncates)
     width = len(labels)
     lengths = [max(counted.lengths[start : start + width]) for start in range(0, len(pairs), width)]

@@ -8,11 +8,12 @@ from typing import Any, Final
 
 import orjson
 
+from slipway.core.large_work import LARGE_COUNT, run_large
 from slipway.errors import SlipwayError
 from slipway.rest.context import Context
 from slipway.rest.exchange import Exchange
 from slipway.rest.openai.completion_forms import AnswerForm, AnswerIdentity
-from slipway.rest.openai.errors import openai_envelope
+from slipway.rest.openai.errors import ApiError, openai_envelope
 from slipway.rest.openai.sampling import CompletionPlan
 from slipway.rest.openai.sequences import Event, run_sequences
 from slipway.rest.openai.served import ServedModel
@@ -21,6 +22,8 @@ from slipway.rest.response import HTTP_STATUS, JSON
 
 _EVENTS: Final = b"Content-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\n"
 _COMMENT: Final = b": \n\n"  # ignored by clients (WHATWG HTML, 9.2.6)
+_MANY_LOG_PROBABILITIES: Final = 1024  # writing them takes about 1 ms
+_MOST_LOG_PROBABILITIES: Final = 1 << 19  # of an answer in one piece, all sequences together; they take 200 MB
 _DONE: Final = b"data: [DONE]\n\n"
 
 
@@ -42,11 +45,13 @@ class CompletionJob:
 
 async def answer_completions(context: Context, exchange: Exchange, job: CompletionJob) -> None:
     """Generate and answer; raise `SlipwayError` if that fails before a stream has begun."""
-    orders = job.plan.orders(job.prompts)
+    large = sum(map(len, job.prompts)) * job.plan.count > LARGE_COUNT
+    orders = await run_large(job.plan.orders, job.prompts) if large else job.plan.orders(job.prompts)
     if not job.plan.stream:
         collected = _Collected(job, len(orders))
         await run_sequences(context, exchange, job.model.purpose.completions, orders, collected.receive)
-        exchange.answer(200, JSON, orjson.dumps(collected.document()))
+        large = collected.log_probabilities > _MANY_LOG_PROBABILITIES
+        exchange.answer(200, JSON, await run_large(collected.encoded) if large else collected.encoded())
         return
     stream = _Stream(exchange, job)
     exchange.on_half_close = stream.probe
@@ -73,7 +78,8 @@ class _Sequence:
     def add(self, event: Event) -> None:
         self.texts.append(event["text"])
         if "logprobs" in event:
-            self.logprobs = (self.logprobs or []) + event["logprobs"]
+            self.logprobs = self.logprobs or []
+            self.logprobs += event["logprobs"]
         if "finish_reason" in event:
             self.reason, self.tokens = event["finish_reason"], event["tokens"]
             self.log_probability = event["log_probability"]
@@ -90,15 +96,24 @@ class _Collected:
     def __init__(self, job: CompletionJob, count: int) -> None:
         self._job = job
         self._sequences = [_Sequence() for _ in range(count)]
+        self.log_probabilities = 0
 
     def receive(self, place: int, event: Event) -> None:
-        """Add an event."""
+        """Add an event; raise `ApiError` if they become more than one answer can hold."""
         self._sequences[place].add(event)
+        self.log_probabilities += sum(1 + len(token["top"]) for token in event.get("logprobs", ()))
+        if self.log_probabilities > _MOST_LOG_PROBABILITIES:
+            raise ApiError(
+                f"The answer has more than {_MOST_LOG_PROBABILITIES} log-probabilities: generate less text or fewer "
+                "sequences, or set 'stream' to true.",
+                "logprobs",
+                status=413,
+            )
 
-    def document(self) -> dict[str, Any]:
-        """Return the answer."""
+    def encoded(self) -> bytes:
+        """Return the answer as JSON. Each choice is a call of its own, which holds the interpreter lock."""
         job, plan = self._job, self._job.plan
-        choices: list[dict[str, Any]] = []
+        choices: list[orjson.Fragment] = []
         for first in range(0, len(self._sequences), plan.count):
             places = list(range(first, first + plan.count))
             if plan.count > plan.choices:
@@ -106,10 +121,11 @@ class _Collected:
             for place in places[: plan.choices]:
                 found = self._sequences[place]
                 text = job.echo(place) + "".join(found.texts)
-                choices.append(job.form.choice(len(choices), text, found.logprobs, found.reason))
+                choice = job.form.choice(len(choices), text, found.logprobs, found.reason)
+                choices.append(orjson.Fragment(orjson.dumps(choice)))
         head = AnswerIdentity.new(job.form, job.model.name)
         usage = Usage(sum(map(len, job.prompts)), sum(each.tokens for each in self._sequences))
-        return {**head.document(job.form.whole, choices), "usage": usage.document()}
+        return orjson.dumps({**head.document(job.form.whole, choices), "usage": usage.document()})
 
 
 class _Stream:

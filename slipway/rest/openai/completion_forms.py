@@ -96,7 +96,7 @@ class AnswerIdentity:
         """Return the head of a new answer."""
         return cls(form.prefix + secrets.token_hex(12), int(time.time()), model)
 
-    def document(self, kind: str, choices: Sequence[Document]) -> Document:
+    def document(self, kind: str, choices: Sequence[object]) -> Document:
         """Return a document, which may be completed."""
         return {
             "id": self.identifier,

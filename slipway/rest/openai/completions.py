@@ -16,8 +16,8 @@ from slipway.rest.openai.prompts import (
     check_count,
     check_room,
     encode_prompts,
-    listed_prompts,
     open_text_side,
+    read_prompts,
 )
 from slipway.rest.openai.reading import read_request
 from slipway.rest.openai.refused_fields import OF_COMPLETIONS, refuse_fields
@@ -52,7 +52,7 @@ async def _planned(context: Context, model: ServedModel, request: CompletionRequ
     refuse_fields(request, OF_COMPLETIONS)
     if request.echo and request.logprobs is not None:
         raise ApiError("'logprobs' of a prompt are not computed: leave out 'echo'.", "logprobs")
-    prompts = listed_prompts(request.prompt)
+    prompts = await read_prompts(request.prompt)
     tokenizer = await open_text_side(context, model)
     plan = plan_sequences(
         request,

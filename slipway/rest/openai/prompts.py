@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from slipway.core.large_work import LARGE_COUNT, run_large
 from slipway.errors import Code, SlipwayError, unsupported
 from slipway.rest.context import Context
 from slipway.rest.openai.errors import TOO_LONG, ApiError
@@ -15,13 +16,19 @@ from slipway.rest.openai.tokenizing import TextTokenizer
 _CONTINUES: Final = "text-generation"  # the task of models whose text and prompt share the context
 MAX_SEQUENCES: Final = 1024  # of one request
 _MOST_TOKENS: Final = 1 << 20  # of all their prompts
+_PIECE: Final = 16  # texts that are tokenized together
 
 Prompt = str | list[int]
 
 
-def listed_prompts(value: Any) -> list[Prompt]:
+async def read_prompts(value: Any) -> list[Prompt]:
     """Return the field `prompt` as a list of texts or token ids; raise `ApiError` if it is neither one prompt nor
     several."""
+    large = isinstance(value, list) and len(value) + sum(len(each) for each in value if isinstance(each, list))
+    return await run_large(_listed, value) if large > LARGE_COUNT else _listed(value)
+
+
+def _listed(value: Any) -> list[Prompt]:
     if isinstance(value, str):
         return [value]
     if not isinstance(value, list):
@@ -37,7 +44,7 @@ def listed_prompts(value: Any) -> list[Prompt]:
 
 
 def _are_ids(value: Sequence[Any]) -> bool:
-    return all(isinstance(each, int) and not isinstance(each, bool) and 0 <= each < 1 << 31 for each in value)
+    return set(map(type, value)) == {int} and min(value) >= 0 and max(value) < 1 << 31  # in C: there are many
 
 
 def _wrong_type() -> ApiError:
@@ -102,8 +109,13 @@ async def encode_prompts(
             field,
             kind=TOO_LONG,
         )
-    encodings = iter(await tokenizer.encode(texts, special=special) if texts else ())
-    found = [list(next(encodings).ids) if isinstance(prompt, str) else prompt for prompt in prompts]
+    encoded: list[list[int]] = []
+    for start in range(0, len(texts), _PIECE):  # an encoding has 100 bytes a token: only the ids are kept
+        encoded += [each.ids for each in await tokenizer.encode(texts[start : start + _PIECE], special=special)]
+        if (total := sum(map(len, encoded))) > _MOST_TOKENS:
+            raise _too_many(total, field)
+    rest = iter(encoded)
+    found = [next(rest) if isinstance(prompt, str) else prompt for prompt in prompts]
     if not all(found):
         raise ApiError(f"'{field}' has a text without tokens.", field)
     return found
@@ -114,11 +126,7 @@ def check_room(model: ServedModel, prompts: Sequence[Sequence[int]], plan: Compl
     share it, and all sequences fit into one request."""
     total, wanted = sum(map(len, prompts)) * plan.count, plan.most_tokens or 1
     if total > _MOST_TOKENS:
-        raise ApiError(
-            f"The prompts of all sequences have {total} tokens, but at most {_MOST_TOKENS} fit into one request.",
-            field,
-            status=413,
-        )
+        raise _too_many(total, field)
     context = model.purpose.max_tokens
     if not context:
         return
@@ -132,3 +140,11 @@ def check_room(model: ServedModel, prompts: Sequence[Sequence[int]], plan: Compl
             field,
             kind=TOO_LONG,
         )
+
+
+def _too_many(total: int, field: str) -> ApiError:
+    return ApiError(
+        f"The prompts of all sequences have {total} tokens or more, but at most {_MOST_TOKENS} fit into one request.",
+        field,
+        status=413,
+    )

@@ -22,6 +22,7 @@ from slipway.rest.openai.tokens import decode, detokenize, tokenize
 from slipway.rest.response import Envelope, plain_envelope
 
 _MODELS: Final = "/v1/models"
+_OPENAI: Final = b"/v1/"
 _NO_MODEL: Final = ModelTarget()
 Work = Callable[[Context, Exchange], Coroutine[Any, Any, None]]
 
@@ -62,7 +63,10 @@ _ROUTES: Final[dict[bytes, Match]] = {
 
 
 def envelope_of(path: bytes) -> Envelope:
-    """Return the form of errors on a path, for those that come before the route is looked up."""
+    """Return the form of errors on a path, for those that come before the route is looked up. Under /v1 it is OpenAI's
+    on every path: its clients also ask for what is not served."""
+    if path.startswith(_OPENAI):
+        return openai_envelope
     match = find_openai(path)
     return plain_envelope if match is None or match.envelope is None else match.envelope
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 import orjson
 
+from slipway.errors import shown
 from slipway.rest.openai.errors import ApiError
 
 _MOST_CHOICES: Final = 128
@@ -135,7 +136,8 @@ def plan_sequences(
         raise ApiError("'best_of' above 'n' cannot be streamed: the best is known at the end.", "best_of")
     if request.stream_options is not None and not stream:
         raise ApiError("'stream_options' is only allowed when 'stream' is true.", "stream_options")
-    order: dict[str, Any] = {**_settings(request, own), "pieces": stream}
+    # Many log-probabilities in one event would keep the event loop for as long as it takes to read them.
+    order: dict[str, Any] = {**_settings(request, own), "pieces": stream or logprobs is not None}
     if limit is not None:
         order["max_tokens"] = limit
     elif usual_limit is not None:
@@ -162,7 +164,8 @@ def check_ranges(request: msgspec.Struct) -> None:
     for name, (least, most) in _LIMITS.items():
         value = getattr(request, name, None)
         if value is not None and not isinstance(value, bool) and not least <= value <= most:
-            raise ApiError(f"'{name}' is {value:g}, expected {least:g} to {most:g}.", name, kind="invalid_value")
+            given = f"{value:g}" if isinstance(value, float) else shown(value)  # a whole number may be beyond any float
+            raise ApiError(f"'{name}' is {given}, expected {least} to {most}.", name, kind="invalid_value")
 
 
 def _settings(request: GenerationFields, own: Mapping[str, str]) -> dict[str, float]:

@@ -45,10 +45,8 @@ async def score_pairs(
     counted = await count_texts(context, model, pairs, field, truncates=truncates)
 
     def inputs(group: Sequence[int]) -> list[Tensor]:
-        return [
-            text_tensor("query", [pairs[place][0] for place in group]),
-            text_tensor("text", [pairs[place][1] for place in group]),
-        ]
+        queries, texts = zip(*(counted.texts[place] for place in group), strict=True)
+        return [text_tensor("query", queries), text_tensor("text", texts)]
 
     job = RowJob(model.name, model.signature.max_batch_size, (_SCORE,), counted.lengths, inputs)
     rows = (await run_rows(context, exchange, job))[_SCORE]

@@ -74,11 +74,11 @@ def choose_model(context: Context, name: str | None, *uses: Use) -> ServedModel:
     fitting = [model for model in served_models(context) if model.purpose.use in uses]
     if len(fitting) == 1:
         return fitting[0]
-    what = f"that {' or '.join(_VERBS[use] for use in uses)}"
     if not fitting:
-        raise ApiError(f"The server has no model {what}.", "model", kind="model_not_found", status=404)
+        what = " or ".join(_VERBS[use] for use in uses)
+        raise ApiError(f"The server has no model that {what}.", "model", kind="model_not_found", status=404)
     names = ", ".join(model.name for model in fitting)
-    raise ApiError(f"The server has several models {what}: specify 'model' ({names}).", "model")
+    raise ApiError(f"The server has several models for this request: specify 'model' ({names}).", "model")
 
 
 def _look_up(context: Context, name: str) -> ServedModel | None:

@@ -16,7 +16,7 @@ from slipway.nearest import nearest_or_all
 from slipway.rest.context import Context
 from slipway.rest.openai.errors import TOO_LONG, ApiError
 from slipway.rest.openai.served import ServedModel
-from slipway.rest.openai.tokenizing import Text, TextTokenizer
+from slipway.rest.openai.tokenizing import Text, TextTokenizer, length_of
 
 MAX_TEXTS: Final = 2048  # of one request, as at OpenAI
 MAX_TOKENS: Final = 300_000  # of one request, as at OpenAI
@@ -36,8 +36,8 @@ Element = TypeVar("Element")
 
 @dataclass(frozen=True, slots=True)
 class CountedTexts:
-    """Texts with their numbers of tokens, as the model reads them. `tokens` is their sum, 0 if the model has no
-    tokenizer.json; the numbers are then estimates."""
+    """Texts, without what the model certainly does not read, and their numbers of tokens. `tokens` is the sum, 0 if the
+    model has no tokenizer.json; the numbers are then estimates."""
 
     texts: Sequence[Text]
     lengths: Sequence[int]
@@ -92,8 +92,9 @@ async def count_texts(
     truncated, or all of them are too long."""
     tokenizer = await open_tokenizer(context, model)
     if tokenizer is None:
-        lengths = [len(text if isinstance(text, str) else "".join(text)) // _CHARACTERS + 1 for text in texts]
+        lengths = [length_of(text) // _CHARACTERS + 1 for text in texts]
         return CountedTexts(texts, lengths, 0)
+    texts = tokenizer.cut(texts)
     prompt = usual_prompt(context, model)
     counts = await tokenizer.count([_with_prompt(prompt, text) for text in texts] if prompt else texts)
     lengths = fit(counts, tokenizer.max_tokens, field, truncates=truncates)

@@ -37,13 +37,15 @@ class TextTokenizer:
 
     def __init__(self, tokenizer: Tokenizer, max_tokens: int) -> None:
         truncation = tokenizer.truncation
-        self.max_tokens = max_tokens or (int(truncation["max_length"]) if truncation else 0)
+        truncated = int(truncation["max_length"]) if truncation else 0
+        self.max_tokens = max_tokens or truncated
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
         longest = max(map(len, tokenizer.get_vocab()), default=1)
-        self.most = (self.max_tokens + _SPARE) * longest if self.max_tokens else _MOST
+        self.most = (max(self.max_tokens, truncated) + _SPARE) * longest if self.max_tokens else _MOST
         self.before, self.after = self._special()
+        self._keeps_end = truncation is not None and truncation["direction"] == "left"
 
     @property
     def vocabulary(self) -> int:
@@ -88,17 +90,25 @@ class TextTokenizer:
         return [str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special)) for ids in arrays]
 
     def _count(self, texts: Sequence[Text]) -> list[int]:
-        return [len(each.ids) for each in self._encode([self._cut(text) for text in texts], True)]
+        return [len(each.ids) for each in self._encode(self.cut(texts), True)]
 
     def _encode(self, texts: Sequence[Text], special: bool) -> list[Encoding]:
         # Unlike `encode`, it releases the interpreter lock.
         return list(self._tokenizer.encode_batch(list(texts), add_special_tokens=special))
 
-    def _cut(self, text: Text) -> Text:
-        """Return the text without what is certainly truncated."""
-        if isinstance(text, tuple):
-            return text[0][: self.most], text[1][: self.most]
-        return text[: self.most] if len(text) > self.most else text
+    def cut(self, texts: Sequence[Text]) -> list[Text]:
+        """Return the texts without what the model certainly does not read. A long text that is in many pairs is cut
+        once, and what remains is shared."""
+        shortened: dict[str, str] = {}
+
+        def cut(text: str) -> str:
+            if len(text) <= self.most:
+                return text
+            if text not in shortened:
+                shortened[text] = text[-self.most :] if self._keeps_end else text[: self.most]
+            return shortened[text]
+
+        return [cut(text) if isinstance(text, str) else (cut(text[0]), cut(text[1])) for text in texts]
 
     def _special(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return the special tokens before and after a text."""
@@ -110,10 +120,11 @@ class TextTokenizer:
 
 
 def _are_few(texts: Sequence[Text]) -> bool:
-    return len(texts) <= _FEW and sum(map(_length, texts)) <= _AT_ONCE
+    return len(texts) <= _FEW and sum(map(length_of, texts)) <= _AT_ONCE
 
 
-def _length(text: Text) -> int:
+def length_of(text: Text) -> int:
+    """Return the number of characters."""
     return len(text) if isinstance(text, str) else len(text[0]) + len(text[1])
 
 

@@ -7,7 +7,7 @@ does not depend on its batch-mates, and the random numbers are the same on every
 from __future__ import annotations
 
 from math import inf
-from typing import Protocol
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor
@@ -24,6 +24,9 @@ class Sampler(Protocol):
 
     def choose(self, logits: Tensor, total: Tensor) -> tuple[int, float, float]:
         """Return a token of the scores float32 [vocabulary], its log-probability, and the figure reported for it."""
+
+
+_COLDEST: Final = 1e-30  # below, scores overflow, and the best token has all the probability anyway
 
 
 class UniformDraws:
@@ -44,7 +47,7 @@ class FilteredSampler:
     """
 
     def __init__(self, decoding: Decoding, rules: TransformersRules) -> None:
-        self._draws = decoding.top_k > 0 or decoding.top_p > 0.0
+        self._draws = (decoding.top_k > 0 or decoding.top_p > 0.0) and decoding.temperature > _COLDEST
         self._temperature = decoding.temperature
         self._filters = filters(decoding, rules)
         self._random = UniformDraws(decoding.seed)

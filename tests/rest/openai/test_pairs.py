@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -118,6 +120,7 @@ def test_texts_are_classified_among_the_labels_of_the_request(few):
     [
         ({"labels": ["cat"]}, "at least two"),
         ({"labels": []}, "must not be empty"),
+        pytest.param({"labels": ["cat", "dog" * 400]}, "more than 1024 characters", id="a long label"),
         ({"labels": ["cat", ""]}, "at least two elements, none of them empty"),
         ({"labels": [f"{place}" for place in range(2000)], "input": ["a", "b"]}, "at most 2048"),
         ({"input": ""}, "must not contain empty"),
@@ -128,3 +131,14 @@ def test_a_wrong_classify_request_is_refused(few, fields, words):
     status, answer = few.post("/v1/classify", {"input": "cat", **fields})
     assert status in (400, 413)
     assert words in answer["error"]["message"]
+
+
+def test_a_long_query_is_in_memory_a_few_times_and_not_for_every_document(few):
+    tracemalloc.start()
+    try:
+        status, _ = few.post("/v1/rerank", {"model": "ranks", "query": "cat " * 250_000, "documents": ["a"] * 200})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert status == 200
+    assert peak < 20 << 20  # the query has 1 MB

@@ -80,6 +80,7 @@ def test_without_a_seed_two_requests_differ():
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_tokens": 1 << 31}, "max_tokens"),
         ({"seed": 1 << 63}, "seed"),
+        pytest.param({"top_k": 10**400}, "top_k", id="beyond any float"),
         ({"presence_penalty": 3}, "presence_penalty"),
         ({"logprobs": 21}, "logprobs"),
         ({"n": 3, "best_of": 2}, "best_of"),

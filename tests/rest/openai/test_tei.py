@@ -176,7 +176,19 @@ def test_a_missing_api_key_is_reported_in_the_envelope_of_the_route(tokenizer):
         status, answer = front.post("/v1/embeddings", {"model": "words", "input": "cat"})
         assert status == 401
         assert answer["error"]["type"] == "authentication_error"
+        assert front.post("/v1/responses", {})[1]["error"]["type"] == "authentication_error"  # not served
         assert isinstance(front.post("/embed", {"inputs": "cat"})[1]["error_type"], str)
         assert isinstance(front.get("/v2")[1]["error"], str)
         body = {"model": "words", "input": "cat"}
         assert front.post("/v1/embeddings", body, authorization="Bearer secret")[0] == 200
+
+
+def test_a_text_of_many_tokens_is_described_whole(few):
+    texts = ["cat " * 9000, ""]
+    body = {"model": "words", "inputs": texts, "add_special_tokens": False}
+    status, (long, empty) = few.post("/tokenize", body)
+    assert status == 200
+    assert empty == []
+    assert len(long) == 9000
+    assert [each["start"] for each in long] == list(range(0, 4 * 9000, 4))
+    assert {each["text"] for each in long} == {"cat"}

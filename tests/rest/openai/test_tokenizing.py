@@ -6,6 +6,7 @@ import asyncio
 import os
 
 import pytest
+from tokenizers import Tokenizer
 
 from slipway.errors import Code, SlipwayError
 from slipway.rest.openai.tokenizing import TextTokenizer, Tokenizers
@@ -71,3 +72,18 @@ def test_a_missing_and_a_damaged_file_are_different_errors_and_can_be_mended(tmp
     assert damaged.value.code is Code.UNSUPPORTED
     write_tokenizer(tmp_path)
     assert opened(tmp_path, tokenizers).vocabulary == len(WORDS)
+
+
+@pytest.mark.parametrize("direction", ["right", "left"])
+def test_what_is_cut_off_is_what_the_model_does_not_read(tmp_path, direction):
+    file = write_tokenizer(tmp_path) / "tokenizer.json"
+    source = Tokenizer.from_file(str(file))
+    source.enable_truncation(LONGEST, direction=direction)
+    source.save(str(file))
+    long = " ".join(["cat", *["sat"] * 5000, "dog"])
+    whole = source.encode(long).ids
+    short, (first, _), (second, _) = opened(tmp_path).cut([long, (long, "a"), (long, "mat")])
+    assert len(short) < 2000
+    assert source.encode(short).ids == whole
+    assert first is second
+    assert opened(tmp_path).cut(["the cat"]) == ["the cat"]

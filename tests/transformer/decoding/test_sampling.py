@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
-from slipway.transformer.decoding.sampling import Nucleus
-from slipway.transformer.generation import Decoding
+from slipway.transformer.decoding.sampling import FilteredSampler, Nucleus
+from slipway.transformer.generation import Decoding, TransformersRules
 from tests.transformer.decoding.toy import Constant, Toy, decode, decode_all
 
 SCORES = tuple(np.random.default_rng(0).normal(size=20) * 1.5)
@@ -156,3 +157,14 @@ def test_a_draw_never_falls_on_what_is_impossible():
     for how in ({"top_k": 5}, {"top_p": 1.0}, {"top_k": 4, "top_p": 1.0}):
         ids = decode(Decoding(300, end_id=NEVER_ENDS, **how), Constant(0, given=scores))[0].ids
         assert set(ids) == {1, 3}
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 1e-40, 1e-38, 1e-29])
+def test_a_temperature_next_to_zero_gives_the_best_token(temperature):
+    rules = TransformersRules()
+    sampler = FilteredSampler(Decoding(1, top_p=1.0, temperature=temperature, rules=rules), rules)
+    logits = torch.tensor([1.0, 9.0, -torch.inf, -3.0])
+    token, log_probability, figure = sampler.choose(logits, logits.logsumexp(-1))
+    assert token == 1
+    assert math.isfinite(log_probability)
+    assert math.isfinite(figure)
