@@ -19,7 +19,7 @@ class GrpcTransport:
         import grpc
 
         self._endpoint = endpoint
-        self._metadata = [(name.lower(), value) for name, value in endpoint.headers]  # as gRPC wants them
+        self._metadata = _metadata(endpoint)
         self._error = grpc.RpcError
         self._channel: Any = (
             grpc.insecure_channel(str(endpoint), CHANNEL_OPTIONS)
@@ -72,7 +72,7 @@ class AsyncGrpcTransport:
         import grpc.aio
 
         self._endpoint = endpoint
-        self._metadata = [(name.lower(), value) for name, value in endpoint.headers]
+        self._metadata = _metadata(endpoint)
         self._error = grpc.aio.AioRpcError
         self._channel: Any = (
             grpc.aio.insecure_channel(str(endpoint), CHANNEL_OPTIONS)
@@ -115,3 +115,9 @@ class AsyncGrpcTransport:
         if self._channel is None:
             raise unavailable(CLOSED)
         return self._channel
+
+
+def _metadata(endpoint: Endpoint) -> list[tuple[str, str | bytes]]:
+    """Return the headers as gRPC wants them: the values of names that end with -bin are bytes."""
+    names = ((name.lower(), value) for name, value in endpoint.headers)
+    return [(name, value.encode() if name.endswith("-bin") else value) for name, value in names]

@@ -51,6 +51,11 @@ def test_arrays_go_in_and_come_out(client):
     assert (result.model, result.version, result.id) == ("double", "1", "7")
 
 
+def test_a_header_of_bytes_is_sent_as_its_text(url):
+    with slipway.Client(url, timeout=60, headers={"X-Mark-Bin": "seven"}) as client:
+        assert client.infer("double", {"INPUT0": row(1)})["OUTPUT0"].tolist() == [[2]]
+
+
 def test_lists_and_texts_become_what_the_model_declares(client):
     assert client.infer("double", {"INPUT0": [[1, 2], [3, 4]]})["OUTPUT0"].tolist() == [[2, 4], [6, 8]]
     assert client.infer("upper", {"text": ["a", "b"], "suffix": ["!", "?"]}).texts() == ["A!", "B?"]
