@@ -102,7 +102,7 @@ class Catalog:
         return entries
 
     async def find(self, name: str, metadata: Metadata) -> RoutedModel:
-        """Return the model; raise `UpstreamFailure` if the server does not have it. The routes of document 004 are
+        """Return the model; raise `UpstreamFailure` if the server does not have it. The routes of test-triton-pub are
         always there."""
         if name in self.models and name not in self._stale:
             return self.models[name]

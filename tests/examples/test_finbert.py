@@ -124,7 +124,7 @@ def test_the_readmes_steps_lead_from_nothing_to_three_served_cases(tmp_path):
 
 
 def judge_simple_net(notebook: str, curl: str) -> None:
-    """Hold what document 004 shows for a server that has only simple_net."""
+    """Hold what test-triton-pub shows for a server that has only simple_net."""
     answers = responses(notebook)
     assert answers.pop("/health") == [(200, {"status": "OK"})]
     assert answers.pop("/models/simple_net") == [(200, {"prediction": [2.0, 2.0]})]
@@ -201,7 +201,7 @@ def test_each_notebook_is_its_script(monkeypatch):
 
 
 @pytest.mark.capability("4.5")
-def test_with_berts_vocabulary_the_tokens_are_document_004s(monkeypatch):
+def test_with_berts_vocabulary_the_tokens_are_the_applications(monkeypatch):
     monkeypatch.syspath_prepend(str(EXAMPLE))
     module = importlib.import_module("make_checkpoint")
     try:
