@@ -12,6 +12,7 @@ import yaml
 
 from slipway import __version__
 from slipway.config.options import ServerOptions, parse_options
+from slipway.rest.app import HEALTH_PATHS
 from tests.deploy.test_image import DEPLOY
 
 CHART = DEPLOY / "helm" / "slipway"
@@ -156,6 +157,7 @@ def test_the_probes_ask_routes_that_the_server_answers_without_a_key(measured):
     places = {name: probed[name]["httpGet"]["path"] for name in ("startupProbe", "readinessProbe", "livenessProbe")}
     assert places["livenessProbe"] != places["readinessProbe"]  # a server that drains is alive
     for place in places.values():
+        assert place.encode() in HEALTH_PATHS  # which are open
         with urllib.request.urlopen(f"http://{measured.http}{place}", timeout=20) as answer:
             assert answer.status == 200
 
