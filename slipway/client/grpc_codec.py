@@ -11,6 +11,7 @@ from tritonclient.grpc import service_pb2
 
 from slipway.client.messages import Asked, Incoming, ModelInfo, Outgoing, ServerQuestion
 from slipway.config.render import config_object
+from slipway.core.explanation import EXPLAIN
 from slipway.core.request import SEQUENCE_END, SEQUENCE_START, InferRequest, InferResponse, Parameter
 from slipway.core.tensor import Tensor
 from slipway.datatypes import BY_NAME
@@ -178,7 +179,7 @@ def _read_stream(incoming: Incoming) -> InferResponse:
         raise SlipwayError(Code.NOT_FOUND if unknown else Code.UNKNOWN, message.error_message)
     response = _response(message.infer_response)
     response.final = bool(response.parameters.pop(FINAL_RESPONSE, False))
-    response.empty = response.final and not response.outputs
+    response.empty = response.final and not response.outputs and EXPLAIN not in response.parameters
     return response
 
 
