@@ -11,11 +11,13 @@ from tritonclient.grpc import service_pb2
 
 from slipway.client.messages import Asked, Incoming, ModelInfo, Outgoing, ServerQuestion
 from slipway.config.render import config_object
+from slipway.core.explanation import EXPLAIN
 from slipway.core.request import SEQUENCE_END, SEQUENCE_START, InferRequest, InferResponse, Parameter
 from slipway.core.tensor import Tensor
 from slipway.datatypes import BY_NAME
 from slipway.errors import Code, SlipwayError, invalid, shown, unavailable
 from slipway.wire.protobuf_response import FINAL_RESPONSE
+from slipway.wire.typed_contents import FIELD_OF
 
 _SERVICE: Final = "/inference.GRPCInferenceService/"
 _EMPTY_FINAL: Final = "triton_enable_empty_final_response"
@@ -50,22 +52,6 @@ _METHODS: Final = {
 }
 # What an answer is, where it is not all of the message.
 _PARTS: Final = {"live": "live", "ready": "ready", "model_ready": "ready", "config": "config", "index": "models"}
-
-# Typed contents, for servers that do not send raw ones.
-_TYPED: Final = {
-    "BOOL": "bool_contents",
-    "INT8": "int_contents",
-    "INT16": "int_contents",
-    "INT32": "int_contents",
-    "INT64": "int64_contents",
-    "UINT8": "uint_contents",
-    "UINT16": "uint_contents",
-    "UINT32": "uint_contents",
-    "UINT64": "uint64_contents",
-    "FP32": "fp32_contents",
-    "FP64": "fp64_contents",
-    "BYTES": "bytes_contents",
-}
 
 
 class GrpcCodec:
@@ -193,7 +179,7 @@ def _read_stream(incoming: Incoming) -> InferResponse:
         raise SlipwayError(Code.NOT_FOUND if unknown else Code.UNKNOWN, message.error_message)
     response = _response(message.infer_response)
     response.final = bool(response.parameters.pop(FINAL_RESPONSE, False))
-    response.empty = response.final and not response.outputs
+    response.empty = response.final and not response.outputs and EXPLAIN not in response.parameters
     return response
 
 
@@ -216,7 +202,7 @@ def _response(message: service_pb2.ModelInferResponse) -> InferResponse:
 
 
 def _contents(output: Any, shape: tuple[int, ...]) -> np.ndarray:
-    values = list(getattr(output.contents, _TYPED[output.datatype])) if output.datatype in _TYPED else []
+    values = list(getattr(output.contents, FIELD_OF[output.datatype])) if output.datatype in FIELD_OF else []
     array = np.empty(len(values), dtype=BY_NAME[output.datatype].numpy)
     try:
         array[:] = values

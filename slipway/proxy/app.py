@@ -58,7 +58,7 @@ def build_app(options: ProxyOptions) -> FastAPI:
     app.add_middleware(HostGuard, access=access_to(options.address, options.http_allowed_hosts))
     app.add_exception_handler(UpstreamFailure, _failed)
     app.add_exception_handler(Exception, _unexpected)
-    app.openapi = _Description(app, catalog)  # type: ignore[method-assign]
+    app.openapi = _Description(app, catalog)  # type: ignore[method-assign]  # as FastAPI's documentation does
     if options.forward_authorization:
         _guard_description(app, pages)
     return app

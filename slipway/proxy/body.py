@@ -1,6 +1,6 @@
 """The body of a request to the server's ModelInfer call: JSON fields by the model's inputs. Pure.
 
-The fields are a closed world: the inputs, `parameters`, and for some routes of document 004 a switch between models.
+The fields are a closed world: the inputs, `parameters`, and for some routes of test-triton-pub a switch between models.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _OBJECT: Final = "Input should be a valid dictionary or object to extract fields
 
 @dataclass(frozen=True, slots=True)
 class RoutedModel:
-    """A model with a route: its description, and document 004's route if it has the tensors of that."""
+    """A model with a route: its description, and test-triton-pub's route if it has the tensors of that."""
 
     description: ProxiedModel
     document: DocumentRoute | None = None

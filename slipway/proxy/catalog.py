@@ -21,6 +21,7 @@ from slipway.proxy.description import ProxiedModel, describe
 from slipway.proxy.document import DOCUMENT_ROUTES
 from slipway.proxy.failures import UpstreamFailure
 from slipway.proxy.head import Metadata
+from slipway.proxy.server_message import read_message
 from slipway.proxy.upstream import Upstream
 
 _LOG: Final = logging.getLogger("slipway.proxy")
@@ -80,9 +81,8 @@ class Catalog:
     async def index(self, metadata: Metadata, *, only_ready: bool = False) -> list[ListedVersion]:
         """Return the server's index; raise `UpstreamFailure`."""
         request = service_pb2.RepositoryIndexRequest(ready=only_ready).SerializeToString()
-        answer = service_pb2.RepositoryIndexResponse.FromString(
-            await self._upstream.call("RepositoryIndex", request, metadata)
-        )
+        payload = await self._upstream.call("RepositoryIndex", request, metadata)
+        answer = read_message(service_pb2.RepositoryIndexResponse, payload)
         return [ListedVersion(each.name, each.version, each.state, each.reason) for each in answer.models]
 
     async def refresh(self, metadata: Metadata) -> list[ListedVersion]:
@@ -102,7 +102,7 @@ class Catalog:
         return entries
 
     async def find(self, name: str, metadata: Metadata) -> RoutedModel:
-        """Return the model; raise `UpstreamFailure` if the server does not have it. The routes of document 004 are
+        """Return the model; raise `UpstreamFailure` if the server does not have it. The routes of test-triton-pub are
         always there."""
         if name in self.models and name not in self._stale:
             return self.models[name]

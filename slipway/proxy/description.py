@@ -10,6 +10,7 @@ from tritonclient.grpc import service_pb2
 from slipway.config.render import config_object
 from slipway.datatypes import BY_NAME, DataType
 from slipway.errors import shown, unsupported
+from slipway.proxy.server_message import read_message
 
 _MAX_RANK: Final = 16
 
@@ -45,9 +46,9 @@ class ProxiedModel:
 
 def describe(metadata: bytes, config: bytes) -> ProxiedModel:
     """Return the description in the responses to ModelMetadata and ModelConfig; raise UNSUPPORTED for tensors that the
-    protocol does not have."""
-    about = service_pb2.ModelMetadataResponse.FromString(metadata)
-    settings = service_pb2.ModelConfigResponse.FromString(config).config
+    protocol does not have, and `UpstreamFailure` for what cannot be read."""
+    about = read_message(service_pb2.ModelMetadataResponse, metadata)
+    settings = read_message(service_pb2.ModelConfigResponse, config).config
     optional = {each.name for each in settings.input if each.optional}
     return ProxiedModel(
         about.name,
@@ -62,7 +63,7 @@ def describe(metadata: bytes, config: bytes) -> ProxiedModel:
 
 def config_of(config: bytes) -> dict[str, object]:
     """Return the configuration in a response to ModelConfig as JSON values, as the server's HTTP front shows it."""
-    return config_object(service_pb2.ModelConfigResponse.FromString(config).config)
+    return config_object(read_message(service_pb2.ModelConfigResponse, config).config)
 
 
 def _tensor(model: str, message: service_pb2.ModelMetadataResponse.TensorMetadata, optional: bool) -> TensorDescription:

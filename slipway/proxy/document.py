@@ -1,4 +1,4 @@
-"""The routes of document 004 as rows of a table: the models, their tensors, and where they differ from other routes.
+"""The routes of test-triton-pub as rows of a table: the models, their tensors, and where they differ from other routes.
 
 The application of shern2/test-triton-pub has five endpoints: health, and one for each of these models. Its clients find
 the same bodies, statuses and texts here, also while a model is not loaded. A model of the same name with other tensors

@@ -16,6 +16,7 @@ from slipway.errors import SlipwayError
 from slipway.proxy.asgi import Headers, Send
 from slipway.proxy.failures import UpstreamFailure
 from slipway.proxy.outputs import output_values
+from slipway.proxy.server_message import read_message
 
 _EVENTS: Final = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-store")]
 
@@ -47,7 +48,7 @@ async def send_events(messages: AsyncIterator[bytes], headers: Headers, send: Se
 
 def _values(message: bytes) -> dict[str, Any]:
     """Return the outputs of one response; raise `UpstreamFailure` for one that is an error."""
-    response = service_pb2.ModelStreamInferResponse.FromString(message)
+    response = read_message(service_pb2.ModelStreamInferResponse, message)
     if response.error_message:
         raise UpstreamFailure("UNKNOWN", response.error_message)
     try:

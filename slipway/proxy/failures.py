@@ -1,4 +1,4 @@
-"""What a client of the proxy gets when a request fails: document 004's two envelopes, and FastAPI's for bodies.
+"""What a client of the proxy gets when a request fails: test-triton-pub's two envelopes, and FastAPI's for bodies.
 
 A failure of the server behind the proxy has gRPC's status name; the table gives it an HTTP status. Source of the
 texts: shern2/test-triton-pub, app/main.py, and tritonclient's InferenceServerException.
@@ -42,7 +42,7 @@ STATUS_NAMES: Final = {  # of our own errors
 _MAX_ECHO: Final = 4096  # bytes of a body of which an error repeats parts
 
 
-class UpstreamFailure(Exception):  # noqa: N818  it is the server's error, told to the client
+class UpstreamFailure(Exception):  # noqa: N818  it is the server's error, for the client
     """A call to the server failed; `code` is the name of gRPC's status."""
 
     def __init__(self, code: str, details: str) -> None:

@@ -1,4 +1,4 @@
-"""The logging of the proxy: uvicorn's, with times, in the form of document 004's configuration."""
+"""The logging of the proxy: uvicorn's, with times, in the form of test-triton-pub's configuration."""
 
 from __future__ import annotations
 

@@ -11,22 +11,9 @@ from slipway.core.bytes_codec import TruncatedElementError, decode_bytes
 from slipway.datatypes import BY_NAME, DataType
 from slipway.errors import internal, shown
 from slipway.proxy.encoded_bytes import encoded
+from slipway.wire.typed_contents import FIELD_OF
 
 _BYTES: Final = "BYTES"
-_CONTENTS: Final = {  # datatype -> field of InferTensorContents
-    "BOOL": "bool_contents",
-    "INT8": "int_contents",
-    "INT16": "int_contents",
-    "INT32": "int_contents",
-    "INT64": "int64_contents",
-    "UINT8": "uint_contents",
-    "UINT16": "uint_contents",
-    "UINT32": "uint_contents",
-    "UINT64": "uint64_contents",
-    "FP32": "fp32_contents",
-    "FP64": "fp64_contents",
-    "BYTES": "bytes_contents",
-}
 
 
 def output_values(response: service_pb2.ModelInferResponse) -> dict[str, Any]:
@@ -42,7 +29,7 @@ def output_values(response: service_pb2.ModelInferResponse) -> dict[str, Any]:
                 values[tensor.name] = _value(datatype, raws[place], tensor.shape)
             else:
                 values[tensor.name] = _typed_value(datatype, tensor)
-        except (IndexError, TruncatedElementError, ValueError) as error:
+        except (IndexError, OverflowError, TruncatedElementError, ValueError) as error:
             raise internal(f"output '{shown(tensor.name)}' cannot be read: {error}") from None
     return values
 
@@ -54,7 +41,7 @@ def _value(datatype: DataType, raw: bytes, shape: Any) -> Any:
 
 
 def _typed_value(datatype: DataType, tensor: service_pb2.ModelInferResponse.InferOutputTensor) -> Any:
-    contents = getattr(tensor.contents, _CONTENTS[datatype.name])
+    contents = getattr(tensor.contents, FIELD_OF[datatype.name]) if datatype.name in FIELD_OF else ()
     if datatype.name == _BYTES:
         return _texts(list(contents), tensor.shape)
     return _numbers(np.array(contents, datatype.numpy), tensor.shape)

@@ -19,6 +19,7 @@ from slipway.proxy.description import TensorDescription, config_of
 from slipway.proxy.failures import UpstreamFailure, plain_error
 from slipway.proxy.head import Metadata, ProxiedHead, read_head
 from slipway.proxy.options import ProxyOptions
+from slipway.proxy.server_message import read_message
 from slipway.proxy.upstream import Upstream
 
 _HEALTH_S: Final = 5.0
@@ -92,9 +93,9 @@ class Pages:
             answer = await self.upstream.call(
                 "ServerReady", asked, self._metadata(request), limit_s=seconds, repeatable=False
             )
+            is_ready = read_message(service_pb2.ServerReadyResponse, answer).ready
         except UpstreamFailure as failure:
             return JSONResponse({**_NOT_OK, "error": failure.text}, 503)
-        is_ready = service_pb2.ServerReadyResponse.FromString(answer).ready
         return JSONResponse(_OK) if is_ready else JSONResponse(_NOT_OK, 503)
 
     async def models(self, request: Request) -> Response:

@@ -40,6 +40,7 @@ from slipway.proxy.head import ProxiedHead, read_head
 from slipway.proxy.options import ProxyOptions
 from slipway.proxy.outputs import output_values
 from slipway.proxy.predict_log import PREDICT_LOG, log_input
+from slipway.proxy.server_message import read_message
 from slipway.proxy.upstream import Upstream
 
 
@@ -114,7 +115,7 @@ class Predict:
     async def _outputs(self, model: RoutedModel, call: ReadBody, head: ProxiedHead) -> bytes:
         """Return the JSON of the model's response; raise `UpstreamFailure`."""
         payload = await self.upstream.call("ModelInfer", call.message, head.metadata, repeatable=call.repeatable)
-        response = service_pb2.ModelInferResponse.FromString(payload)
+        response = read_message(service_pb2.ModelInferResponse, payload)
         try:
             values = output_values(response)
         except SlipwayError as error:

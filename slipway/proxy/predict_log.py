@@ -1,4 +1,4 @@
-"""The log of what models were asked, under the name that document 004's log configuration gives it.
+"""The log of what models were asked, under the name that test-triton-pub's log configuration gives it.
 
 Off unless a configuration turns it on, because inputs may be confidential.
 """
@@ -14,7 +14,7 @@ _LONGEST: Final = 1000  # characters
 
 
 def log_input(name: str, fields: Mapping[str, Any]) -> None:
-    """Log the fields of a request as document 004 does: on one line, whatever they contain."""
+    """Log the fields of a request as test-triton-pub does: on one line, whatever they contain."""
     text = " ".join(f"{key if key.isidentifier() else repr(key)}={value!r}" for key, value in fields.items())
     shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
     PREDICT_LOG.info("Received input: %s", shown, extra={"model": name})

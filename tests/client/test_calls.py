@@ -18,7 +18,7 @@ METADATA = Incoming(orjson.dumps({"name": "m", "inputs": [{"name": "x", "datatyp
 
 
 class World:
-    """A server that answers as it is told, and a clock that moves with the pauses."""
+    """A server that gives the answers of a list, and a clock that moves with the pauses."""
 
     def __init__(self, *answers, timeout=60.0, retries=3):
         self.now = 0.0

@@ -156,6 +156,9 @@ def test_a_stream_over_grpc_knows_its_last_response():
     last = asked.read(Incoming(encode_stream_response(InferResponse("m", "2", final=True, empty=True))))
     assert (first.final, first.empty, first.parameters) == (False, False, {"p": 1})
     assert (last.final, last.empty) == (True, True)
+    explained = InferResponse("m", "2", final=True, empty=True, parameters={"slipway_explain": "{}"})
+    with_text = asked.read(Incoming(encode_stream_response(explained)))
+    assert (with_text.final, with_text.empty, with_text.parameters) == (True, False, {"slipway_explain": "{}"})
     error = service_pb2.ModelStreamInferResponse(error_message="Request for unknown model: 'm' is not found")
     with pytest.raises(SlipwayError, match="unknown model") as caught:
         asked.read(Incoming(error.SerializeToString()))

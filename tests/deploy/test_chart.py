@@ -12,6 +12,7 @@ import yaml
 
 from slipway import __version__
 from slipway.config.options import ServerOptions, parse_options
+from slipway.rest.app import HEALTH_PATHS
 from tests.deploy.test_image import DEPLOY
 
 CHART = DEPLOY / "helm" / "slipway"
@@ -53,11 +54,11 @@ SERVICE_MONITOR = {  # the fields of monitoring.coreos.com/v1 that the chart wri
 }  # fmt: skip
 
 
-def rendered(values: dict) -> list[dict]:
+def rendered(values: dict, name: str = "release") -> list[dict]:
     """Return the objects that helm makes of the chart."""
     helm = pytest.importorskip("helm_python", reason="helm-python-sdk is only for Linux on x86-64")
     with helm.Chart.load(CHART) as chart:
-        files = chart.render(values, name="release", namespace="production")
+        files = chart.render(values, name=name, namespace="production")
     texts = [text for name, text in files.items() if not name.endswith("NOTES.txt")]
     return [each for text in texts for each in yaml.safe_load_all(text) if each]
 
@@ -102,6 +103,18 @@ def test_every_object_follows_the_schema_of_kubernetes(choice):
             kubernetes.validate(each, "1.37", strict=True)
 
 
+def test_names_that_yaml_would_read_as_something_else_stay_texts():
+    kubernetes = pytest.importorskip("kubernetes_validate")
+    named = {"models": {"claim": "2024"}, "apiKeys": {"secret": "7"}, "serviceAccount": {"name": "12"}}
+    objects = rendered({**CHOICES["everything"], **named}, name="on")
+    for each in objects:
+        if each["kind"] != "ServiceMonitor":
+            kubernetes.validate(each, "1.37", strict=True)
+    assert one(objects, "ServiceAccount")["metadata"]["name"] == "12"
+    assert one(objects, "Deployment")["metadata"]["name"] == "on"
+    assert one(objects, "ServiceMonitor")["metadata"]["name"] == "on"
+
+
 @pytest.mark.parametrize("choice", CHOICES)
 def test_lint_finds_nothing(choice):
     helm = pytest.importorskip("helm_python", reason="helm-python-sdk is only for Linux on x86-64")
@@ -144,6 +157,7 @@ def test_the_probes_ask_routes_that_the_server_answers_without_a_key(measured):
     places = {name: probed[name]["httpGet"]["path"] for name in ("startupProbe", "readinessProbe", "livenessProbe")}
     assert places["livenessProbe"] != places["readinessProbe"]  # a server that drains is alive
     for place in places.values():
+        assert place.encode() in HEALTH_PATHS  # which are open
         with urllib.request.urlopen(f"http://{measured.http}{place}", timeout=20) as answer:
             assert answer.status == 200
 

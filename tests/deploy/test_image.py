@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import re
 import subprocess
 import sys
@@ -112,6 +113,7 @@ def wanted(requirements: Iterable[str], extras: Collection[str]) -> Iterator[str
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the image is for Linux")
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="elsewhere, OpenVINO does not have what the image removes")
 def test_the_image_has_less_than_600_megabytes():
     """The files of its packages as they are installed here, without those that it removes."""
     first = stages()[0]
@@ -119,13 +121,19 @@ def test_the_image_has_less_than_600_megabytes():
     extras = arguments.removeprefix("EXTRAS=").split(",")
     known = PROJECT["optional-dependencies"]
     names = [*PROJECT["dependencies"], *(each for name in extras for each in known[name]), "openvino"]
-    (removed,) = [rest.removeprefix("rm ").split() for _, rest in first if rest.startswith("rm ")]
+    (removed,) = [rest.removeprefix("rm -f ").split() for _, rest in first if rest.startswith("rm -f ")]
     files = [file.locate() for each in installed(names, {}).values() for file in each.files or ()]
     assert len([file for file in files if file.name in removed and file.parent.name == "libs"]) == len(removed)
     kept = [file for file in files if file.name not in removed and file.is_file()]
     own = [file for file in (ROOT / "slipway").rglob("*") if file.is_file()]
     size = sum(file.stat().st_size for file in {*kept, *own})
     assert 300e6 < size < 600e6 - _BASE
+
+
+def test_the_build_does_not_fail_where_openvino_has_nothing_to_remove(tmp_path):
+    """Its packages for Arm do not have the files."""
+    (command,) = [rest for _, rest in stages()[0] if rest.startswith("rm ")]
+    assert subprocess.run(["sh", "-c", command], cwd=tmp_path, check=False).returncode == 0
 
 
 def test_the_image_runs_as_a_user_without_rights_and_its_home_is_writable():

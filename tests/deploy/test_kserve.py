@@ -1,4 +1,4 @@
-"""KServe's manifests: only fields that KServe knows, with the server's flags, on the ports that it is told."""
+"""KServe's manifests: only fields that KServe knows, with the server's flags, on the ports that it expects."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def test_the_readmes_steps_lead_from_nothing_to_three_served_cases(tmp_path):
 
 
 def judge_simple_net(notebook: str, curl: str) -> None:
-    """Hold what document 004 shows for a server that has only simple_net."""
+    """Hold what test-triton-pub shows for a server that has only simple_net."""
     answers = responses(notebook)
     assert answers.pop("/health") == [(200, {"status": "OK"})]
     assert answers.pop("/models/simple_net") == [(200, {"prediction": [2.0, 2.0]})]
@@ -190,6 +190,40 @@ def judge_memory(table: str) -> None:
     assert [row[3] for row in rows] == pytest.approx([servers[0] + more * weights for more in range(4)], abs=3)
 
 
+SERVER = """#!/bin/sh
+exec python -c '
+import signal, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Ready(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+given = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
+signal.alarm(60)
+address = given["--http-address"].replace("0.0.0.0", "127.0.0.1")
+HTTPServer((address, int(given["--http-port"])), Ready).serve_forever()
+' "$@"
+"""
+PROXY = '#!/bin/sh\necho "$SLIPWAY_PROXY_OPTIONS"\n'
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, 127.0.0.2 is not an address of the machine")
+@pytest.mark.parametrize(("address", "looked_at"), [("127.0.0.2", "127.0.0.2"), ("0.0.0.0", "127.0.0.1")])  # noqa: S104
+def test_the_start_script_looks_for_the_server_where_it_listens(tmp_path, address, looked_at):
+    for name, text in (("slipway", SERVER), ("uvicorn", PROXY)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    http_port, grpc_port = free_ports(2)
+    own = {"ADDRESS": address, "HTTP_PORT": str(http_port), "GRPC_PORT": str(grpc_port)}
+    own["PATH"] = f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        [EXAMPLE / "app" / "start.sh"], env=os.environ | own, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert f"--server={looked_at}:{grpc_port} --address={address}" in done.stdout.splitlines()
+
+
 @pytest.mark.capability("4.17")
 def test_each_notebook_is_its_script(monkeypatch):
     monkeypatch.syspath_prepend(str(EXAMPLE / "notebooks"))
@@ -201,7 +235,7 @@ def test_each_notebook_is_its_script(monkeypatch):
 
 
 @pytest.mark.capability("4.5")
-def test_with_berts_vocabulary_the_tokens_are_document_004s(monkeypatch):
+def test_with_berts_vocabulary_the_tokens_are_the_applications(monkeypatch):
     monkeypatch.syspath_prepend(str(EXAMPLE))
     module = importlib.import_module("make_checkpoint")
     try:

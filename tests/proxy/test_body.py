@@ -105,7 +105,7 @@ def test_what_is_wrong_in_a_large_body_is_not_repeated():
     assert "input" not in problem
 
 
-def test_the_switch_of_document_004_selects_the_other_model():
+def test_the_switch_of_the_application_selects_the_other_model():
     ids = {name: [1, 2] for name in ("input_ids", "attention_mask", "token_type_ids")}
     model = document("finbert-model")
     assert call(model, ids).model_name == "finbert-model"
@@ -149,7 +149,7 @@ IDS = {"input_ids": [1], "attention_mask": [1], "token_type_ids": [0]}
         ("finbert-tokenizer", Finbert, {}),
     ],
 )
-def test_document_004s_mistakes_have_the_kinds_and_places_that_its_application_reports(name, theirs, body):
+def test_mistakes_have_the_kinds_and_places_that_the_application_reports(name, theirs, body):
     with pytest.raises(ValidationError) as caught:
         theirs.model_validate(body)
     expected = [(each["type"], ["body", *each["loc"]], each["msg"]) for each in caught.value.errors()]

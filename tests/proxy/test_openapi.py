@@ -74,7 +74,7 @@ def test_a_stream_is_described_as_events():
     assert list(document["paths"]["/models/m"]["post"]["responses"]["200"]["content"]) == ["text/event-stream"]
 
 
-def test_document_004s_fields_are_described():
+def test_the_applications_fields_are_described():
     served = [RoutedModel(route.model, route) for route in DOCUMENT_ROUTES.values()]
     document = described(*served)
     assert "trt_model" in request_schema(document, "/models/finbert-model")["properties"]

@@ -12,7 +12,7 @@ def parse(*arguments: str, **variables: str):
     return parse_options(arguments, variables)
 
 
-def test_the_defaults_are_document_004s_ports():
+def test_the_defaults_are_the_applications_ports():
     options = parse()
     assert (options.server, options.port, options.address) == ("localhost:8001", 8005, "127.0.0.1")
 

@@ -130,7 +130,7 @@ def test_an_unknown_model_has_the_servers_text():
 
 @pytest.mark.capability("4.4")
 @pytest.mark.parametrize("name", ["simple_net", "finbert-model", "finbert-tokenizer", "finbert"])
-def test_document_004s_models_that_are_not_loaded_have_its_status_and_text(name):
+def test_the_applications_models_that_are_not_loaded_have_its_status_and_text(name):
     ids = {"input_ids": [101], "attention_mask": [1], "token_type_ids": [0]}
     body = {"simple_net": {"x": [1.0, 1.0]}, "finbert-model": ids}.get(name, {"text": "a"})
 

@@ -1,4 +1,4 @@
-"""`slipway proxy` in front of a real server: document 004's notebook, typed routes, models that come and go."""
+"""`slipway proxy` in front of a real server: test-triton-pub's notebook, typed routes, models that come and go."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def unknown(model: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def proxy(server: RunningServer) -> Iterator[RunningProxy]:
-    """A proxy in front of the shared server, with document 004's logging."""
+    """A proxy in front of the shared server, with test-triton-pub's logging."""
     with running_proxy(server.grpc, f"--log-config={APP / 'log_config_uvicorn.yml'}", "--max-body-bytes=100000") as it:
         yield it
 
@@ -92,7 +92,7 @@ output [ { name: "number" data_type: TYPE_INT32 dims: [ 1 ] } ]
 @pytest.mark.capability("4.2")
 @pytest.mark.capability("4.4")
 @pytest.mark.capability("4.17")
-def test_the_notebook_prints_what_document_004_shows(small):
+def test_the_notebook_prints_what_the_application_shows(small):
     _, proxy, _ = small
     ids = {"input_ids": GOLDEN, "attention_mask": [1] * 10, "token_type_ids": [0] * 10}
     health = proxy.get("/health")
@@ -113,7 +113,7 @@ def test_curls_default_content_type_is_accepted(small):
 
 @pytest.mark.capability("4.5")
 @pytest.mark.capability("4.7")
-def test_document_004s_routes_answer_for_real_models(proxy, http):
+def test_the_applications_routes_answer_for_real_models(proxy, http):
     tokens = proxy.post("/models/finbert-tokenizer", {"text": SENTENCE}).json
     assert tokens == {"input_ids": [GOLDEN], "attention_mask": [[1] * 10], "token_type_ids": [[0] * 10]}
     expected = infer(http, "finbert", texts(SENTENCE), "logits")
@@ -130,7 +130,7 @@ def test_a_list_of_texts_is_a_batch(proxy, http):
 
 
 @pytest.mark.capability("4.20")
-def test_document_004s_log_has_the_requests_and_their_inputs(proxy):
+def test_the_applications_log_has_the_requests_and_their_inputs(proxy):
     proxy.post("/models/finbert", {"text": "for the log"})
     line = r"\[\d{4}-\d\d-\d\d [\d:,]+\] \[INFO\] \[\w+\.\w+\] Received input: text='for the log'\n"
     assert re.search(line, proxy.log)

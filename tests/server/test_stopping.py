@@ -195,7 +195,7 @@ def test_during_the_drain_delay_grpc_reports_it_too_and_a_second_signal_ends_the
     assert "a second signal (SIGINT): exiting at once, 0 requests are lost" in server.log
 
 
-def test_a_supervisor_is_told_when_the_server_answers_and_when_it_ends(serve, tmp_path, monkeypatch):
+def test_a_supervisor_learns_when_the_server_answers_and_when_it_ends(serve, tmp_path, monkeypatch):
     add_identity(tmp_path / "models")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
         supervisor.settimeout(SECONDS)

@@ -9,6 +9,7 @@ set -euo pipefail
 
 models=$(realpath "${MODELS:-$(dirname "$0")/../models}")
 address=${ADDRESS:-127.0.0.1}
+reached=${address/#0.0.0.0/127.0.0.1}
 http_port=${HTTP_PORT:-8000}
 grpc_port=${GRPC_PORT:-8001}
 [ $# -gt 0 ] || set -- finbert-model finbert-tokenizer finbert
@@ -35,13 +36,13 @@ stop() {
 }
 trap stop TERM INT
 
-until curl -sf -o /dev/null "http://127.0.0.1:$http_port/v2/health/ready"; do
+until curl -sf -o /dev/null "http://$reached:$http_port/v2/health/ready"; do
     kill -0 "$server" || { echo "The server did not start." >&2; exit 1; }
     sleep 1 & wait $!  # a signal ends the wait, not the sleep
 done
 echo "The server is ready."
 
-export SLIPWAY_PROXY_OPTIONS="--server=127.0.0.1:$grpc_port --address=$address"
+export SLIPWAY_PROXY_OPTIONS="--server=$reached:$grpc_port --address=$address"
 uvicorn main:app --host "$address" --port "${PROXY_PORT:-8005}" --workers "${WORKERS:-2}" \
     --log-config log_config_uvicorn.yml &
 proxy=$!

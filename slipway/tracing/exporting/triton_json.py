@@ -41,7 +41,7 @@ def _parts(request: RequestRecord, *, with_times: bool) -> Iterator[str]:
 
 def _moments(request: RequestRecord) -> str:
     moments = tuple(request.moments[::2])
-    times: list[int | str] = request.moments[1::2]  # type: ignore[assignment]  # a copy
+    times: list[int | str] = request.moments[1::2]  # type: ignore[assignment]  # a copy, which gets a text too
     model = ""
     if request.request_id or request.parent:
         if REQUEST_START in moments:
