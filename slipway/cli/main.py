@@ -28,7 +28,7 @@ COMMANDS: Final = {
     command.name: command
     for command in (
         Command("serve", "slipway.cli.serve", "serve a model repository over HTTP and gRPC"),
-        Command("proxy", "slipway.cli.proxy", "serve a REST API with typed routes in front of a running server"),
+        Command("proxy", "slipway.cli.proxy", "serve a REST API in front of a running server"),
         Command("infer", "slipway.cli.infer", "send text or tensors to a running server"),
         Command("convert", "slipway.cli.convert", "convert, optimise and verify a checkpoint"),
         Command("convert-module", "slipway.cli.convert_module", "convert a PyTorch script to ONNX and TensorRT"),

@@ -41,8 +41,8 @@ Serve a REST API in front of an inference server: POST /models/NAME takes and
 returns plain JSON, /docs shows the fields of every model. A BOOL is true, on or
 1, or false, off or 0; a boolean flag without a value is true.
 
-The variable {KEY_VARIABLE} holds the key for the server, or {KEY_VARIABLE}_FILE
-names its file, if --api-key-file does not."""
+Without --api-key-file, the variable {KEY_VARIABLE} holds the key for the
+server, or {KEY_VARIABLE}_FILE names its file."""
 _ENCRYPTED: Final = "https://"
 _SERVER: Final = re.compile(r"(?:https?://)?(?P<address>(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5})/?")
 
