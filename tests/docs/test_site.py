@@ -51,6 +51,12 @@ def test_a_link_out_of_the_pages_leads_to_the_source(site):
     assert 'href="../' not in text
 
 
+def test_lists_and_tables_are_read_as_such(site):
+    wrong = re.compile(r"<p>[^<]*(?:<(?!/p>)[^<]*)*?^(?:- |\d+\. |\| )", re.MULTILINE)
+    pages = {path.name: path.read_text(encoding="utf-8") for path in site.glob("*.html")}
+    assert {name: found[0][-60:] for name, text in pages.items() if (found := wrong.search(text))} == {}
+
+
 def test_a_bar_in_a_table_is_shown_as_one(site):
     text = (site / "flags.html").read_text(encoding="utf-8")
     assert "<code>none|poll|explicit</code>" in (site / "triton.html").read_text(encoding="utf-8")
