@@ -40,6 +40,9 @@ def test_nothing_is_loaded_from_elsewhere(site):
     texts = {path: path.read_text(encoding="utf-8") for path in site.glob("*.html")}
     assert len(texts) > 30
     assert {path.name: found[0] for path, text in texts.items() if (found := LOADED.search(text))} == {}
+    # for these, the theme's script would ask GitHub for figures of the repository, and a CDN for a library
+    asking = re.compile(r'data-md-component="source"|class="mermaid')
+    assert [path.name for path, text in texts.items() if asking.search(text)] == []
     styles = [path.read_text(encoding="utf-8") for path in site.glob("assets/**/*.css")]
     assert styles
     assert not any(re.search(r"url\(['\"]?(https?:)?//|@import", text) for text in styles)
