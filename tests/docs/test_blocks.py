@@ -23,7 +23,7 @@ from slipway.cli.model_flags import split_flags
 from slipway.config.options import parse_options
 from slipway.proxy.options import parse_options as parse_proxy_options
 from slipway.runtime.arguments import SETTINGS
-from tests.docs.pages import PAGES, blocks
+from tests.docs.pages import DOCS, PAGES, blocks, name_of, prose
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 OPTIONS = {"serve": parse_options, "proxy": parse_proxy_options}
@@ -43,7 +43,14 @@ def command_lines():
             yield block.place, words[1:end]
 
 
-LINES = list(command_lines())
+def command_cells():
+    """Return the words of each command line in the tables of troubleshooting: they are to be pasted, not described."""
+    page = DOCS / "troubleshooting.md"
+    for text in re.findall(r"`((?:[A-Z_]+=\S+ )?slipway [a-z]+ [^`]+)`", prose(page)):
+        yield name_of(page), [word for word in shlex.split(text) if "=" not in word or word.startswith("-")][1:]
+
+
+LINES = [*command_lines(), *command_cells()]
 
 
 class ParsedError(Exception):
