@@ -59,8 +59,11 @@ bench: install ## measure, judge the results against the targets, save them
 bench-gpu: install ## the same for an NVIDIA GPU
 	$(BIN)/python -m benchmarks generation-gpu
 
-docs: install ## write docs/triton.md from the tables of the code
+docs: install ## write the generated pages of docs/ from the tables of the code, and the site to build/site
 	$(BIN)/python -m slipway.cli.triton_page docs/triton.md
+	$(BIN)/python -m slipway.cli.flags_page docs/flags.md
+	$(BIN)/python -m slipway.cli.decoding_page docs/decoding.md
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 capabilities: install ## list which capabilities the tests cover
 	$(BIN)/python -m tests.capabilities

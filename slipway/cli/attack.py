@@ -51,7 +51,8 @@ def run(arguments: Sequence[str]) -> int:
     return 1 if any(each.state is HeldState.NOT_HELD for each in results) else 0
 
 
-def _options(arguments: Sequence[str]) -> Any:
+def attack_parser() -> CommandParser:
+    """Return the parser of the options."""
     parser = _AttackParser(prog="slipway attack", description=__doc__)
     parser.add_argument("--url", metavar="URL", help="HTTP address of the server, http://127.0.0.1:8000")
     parser.add_argument("--grpc", metavar="HOST:PORT", help="gRPC address; without it, its groups are skipped")
@@ -91,6 +92,11 @@ def _options(arguments: Sequence[str]) -> Any:
     )
     parser.add_argument("--keep-going", action="store_true", help="go on if the server no longer serves after a group")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
+    return parser
+
+
+def _options(arguments: Sequence[str]) -> Any:
+    parser = attack_parser()
     options = parser.parse_args(arguments)
     if options.url is None and not options.list:
         parser.error("specify the --url of a server on this machine")

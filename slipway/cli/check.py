@@ -25,14 +25,14 @@ from slipway.problems import Rule
 
 def run(arguments: Sequence[str]) -> int:
     """Check, fix on request, print; return 1 if errors remain, else 0."""
-    options = _parser().parse_args(arguments)
+    options = check_parser().parse_args(arguments)
     if options.rules:
         print(for_reading("\n".join(f"{rule:<32} {rule.sentence}" for rule in Rule)))
         return 0
     if options.repository is None:
-        _parser().error("the following arguments are required: REPOSITORY")
+        check_parser().error("the following arguments are required: REPOSITORY")
     if options.dry_run and not options.fix:
-        _parser().error("--dry-run requires --fix")
+        check_parser().error("--dry-run requires --fix")
     logging.getLogger("slipway").addHandler(logging.NullHandler())  # the findings already say what the log would
     with others_on_stderr():
         report, changes = _report(options)
@@ -56,7 +56,8 @@ def _report(options: Namespace) -> tuple[Report, list[Change]]:
     return report, changes
 
 
-def _parser() -> CommandParser:
+def check_parser() -> CommandParser:
+    """Return the parser of the options."""
     parser = CommandParser(prog="slipway check", description=__doc__)
     parser.add_argument(
         "repository", metavar="REPOSITORY", type=Path, nargs="?", help="model repository, or the directory of one model"

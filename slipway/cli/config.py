@@ -26,12 +26,13 @@ from slipway.machine import Machine
 
 def run(arguments: Sequence[str]) -> int:
     """Create or show a configuration; return 0 on success."""
-    options = _parser().parse_args(arguments)
+    options = config_parser().parse_args(arguments)
     logging.getLogger("slipway").addHandler(logging.NullHandler())  # the result shows what was completed
     return _show(options) if options.action == "show" else _create(options)
 
 
-def _parser() -> CommandParser:
+def config_parser() -> CommandParser:
+    """Return the parser of both actions."""
     parser = CommandParser(prog="slipway config", description=__doc__)
     actions = parser.add_subparsers(dest="action", required=True, metavar="create|show")
     create = actions.add_parser(

@@ -28,7 +28,7 @@ _ALIASES: Final = {AUTO: AUTO, **{COMPUTE_TYPES[precision]: precision for precis
 
 def parse(arguments: Sequence[str], *, warn: bool) -> Namespace:
     """Return the parsed flags; with `warn`, print a warning for a deprecated one."""
-    parser = _parser()
+    parser = convert_parser()
     options = parser.parse_args(arguments)
     _apply_alias(parser, options, warn=warn)
     return options
@@ -47,7 +47,8 @@ def _apply_alias(parser: CommandParser, options: Namespace, *, warn: bool) -> No
         options.precision = precision
 
 
-def _parser() -> CommandParser:
+def convert_parser() -> CommandParser:
+    """Return the parser of the options."""
     parser = CommandParser(prog="slipway convert", description=_DESCRIPTION)
     parser.add_argument(
         "source",

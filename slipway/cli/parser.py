@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from slipway.config.flags import wrap_help
@@ -31,6 +32,15 @@ class CommandParser(argparse.ArgumentParser):
     def knows(self, flag: str) -> bool:
         """Return whether `flag` is an option of this command, or the beginning of one."""
         return any(option.startswith(flag) for option in self._option_string_actions)
+
+    def documented(self) -> Iterator[tuple[str, argparse.Action]]:
+        """Yield the arguments and options of this command, and of its actions, each with the command it belongs to."""
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001  argparse has no public name for it
+                for each in action.choices.values():
+                    yield from each.documented()
+            elif not isinstance(action, argparse._HelpAction):  # noqa: SLF001  the same
+                yield self.prog, action
 
     def long_options(self) -> list[str]:
         """Return the long names of all options."""

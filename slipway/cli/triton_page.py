@@ -7,14 +7,15 @@ page says what the server does. Decides nothing itself.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from slipway.backends.registry import BUILT_IN
+from slipway.cli.markdown import code, flag_row, table
 from slipway.config.environment import ENVIRONMENT
 from slipway.config.fields import FieldRow, all_fields
-from slipway.config.flags import Flag, field_name, flags_of, shown_default
+from slipway.config.flags import flags_of
 from slipway.config.options import ServerOptions
 from slipway.config.support import Support
 from slipway.config.triton_flags import TRITON_FLAGS
@@ -30,6 +31,7 @@ reads. `make docs` writes this page from the tables that the server itself uses.
   setting is used.
 - **refused**: the server does not load the model, and says why.
 
+[flags.md](flags.md) lists the flags that only Slipway has, and
 [tests/reference/differences.py](../tests/reference/differences.py) lists the intended differences in responses.
 """
 
@@ -37,64 +39,42 @@ reads. `make docs` writes this page from the tables that the server itself uses.
 def page() -> str:
     """Return the text of the page."""
     sections = (
-        ("## Flags of tritonserver", _own_table(triton=True)),
-        ("### Flags that are accepted without effect", _table(("Flag", "Why"), _ignored_flags())),
-        ("## Flags that only Slipway has", _own_table(triton=False)),
-        ("## Fields of config.pbtxt", _table(("Field", "Slipway"), _field_rows())),
-        ("### Parameters that are accepted without effect", _table(("Backend", "Keys"), _ignored_keys())),
-        ("## Environment variables", _table(("Variable", "Slipway"), _variables())),
+        ("## Flags of tritonserver", _flags()),
+        ("### Flags that are accepted without effect", table(("Flag", "Why"), _ignored_flags())),
+        ("## Fields of config.pbtxt", table(("Field", "Slipway"), _field_rows())),
+        ("### Parameters that are accepted without effect", table(("Backend", "Keys"), _ignored_keys())),
+        ("## Environment variables", table(("Variable", "Slipway"), _variables())),
     )
     return "\n".join([_HEAD, *(f"{head}\n\n{text}\n" for head, text in sections)])
 
 
-def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [heads, ("---",) * len(heads), *(tuple(_cell(cell) for cell in row) for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.replace("|", r"\|").split())
-
-
-def _code(*names: str) -> str:
-    return ", ".join(f"`{name}`" for name in names)
-
-
-def _own_table(*, triton: bool) -> str:
-    flags = [flag for flag in flags_of(ServerOptions) if (flag.name in TRITON_FLAGS) is triton]
-    return _table(("Flag", "Value", "Default", "What it does"), map(_flag_row, flags))
-
-
-def _flag_row(flag: Flag) -> tuple[str, ...]:
-    default = shown_default(getattr(ServerOptions(), field_name(flag)))
-    old = f" (deprecated: {_code(*(f'--{name}' for name in flag.deprecated))})" if flag.deprecated else ""
-    names = _code(*(f"--{name}" for name in (flag.name, *flag.aliases)))
-    text = f"{flag.help}; repeatable" if flag.gather else flag.help
-    return f"{names}{old}", _code(flag.kind.placeholder), _code(default) if default else "", text
+def _flags() -> str:
+    flags = [flag for flag in flags_of(ServerOptions) if flag.name in TRITON_FLAGS]
+    return table(("Flag", "Value", "Default", "What it does"), (flag_row(flag, ServerOptions()) for flag in flags))
 
 
 def _ignored_flags() -> Iterator[tuple[str, str]]:
-    return ((_code(f"--{name}"), why) for name, (_, why) in sorted(WITHOUT_EFFECT.items()))
+    return ((code(f"--{name}"), why) for name, (_, why) in sorted(WITHOUT_EFFECT.items()))
 
 
 def _field_rows() -> Iterator[tuple[str, str]]:
-    return ((_code(name), describe(row)) for name, row in all_fields())
+    return ((code(name), describe(row)) for name, row in all_fields())
 
 
 def describe(row: FieldRow) -> str:
     """Return what the server does about a field, in one cell of the page."""
     status = f"**{row.support.value}**"
     if row.support is Support.WORKS and row.backends:
-        return f"{status} with {_code(*row.backends)}; with other backends it has no effect: {row.note}"
+        return f"{status} with {code(*row.backends)}; with other backends it has no effect: {row.note}"
     return f"{status}: {row.note}" if row.note else status
 
 
 def _ignored_keys() -> Iterator[tuple[str, str]]:
-    return ((_code(name), _code(*row.ignored_keys)) for name, row in BUILT_IN.items() if row.ignored_keys)
+    return ((code(name), code(*row.ignored_keys)) for name, row in BUILT_IN.items() if row.ignored_keys)
 
 
 def _variables() -> Iterator[tuple[str, str]]:
-    return ((_code(name), f"**{row.support.value}**: {row.note}") for name, row in ENVIRONMENT.items())
+    return ((code(name), f"**{row.support.value}**: {row.note}") for name, row in ENVIRONMENT.items())
 
 
 if __name__ == "__main__":

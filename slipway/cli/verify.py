@@ -40,7 +40,8 @@ def run(arguments: Sequence[str]) -> int:
     return 0 if all(each.passed for each in verdicts) else 1
 
 
-def _options(arguments: Sequence[str]) -> Any:
+def verify_parser() -> CommandParser:
+    """Return the parser of the options."""
     parser = CommandParser(prog="slipway verify", description=__doc__)
     parser.add_argument("repository", metavar="REPOSITORY", type=Path, nargs="?", help="model repository to load")
     parser.add_argument(
@@ -65,6 +66,11 @@ def _options(arguments: Sequence[str]) -> Any:
     add_header(parser)
     add_api_key(parser)
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
+    return parser
+
+
+def _options(arguments: Sequence[str]) -> Any:
+    parser = verify_parser()
     options = parser.parse_args(arguments)
     if options.repository is not None and (options.repo is not None or options.url is not None):
         parser.error("REPOSITORY cannot be combined with --repo or --url; to read warm-up files for --url, use --repo")

@@ -24,7 +24,7 @@ _FOLLOW_DATA_TYPE: Final = ("output_hidden_state", "output_attentions")
 
 
 @dataclass(frozen=True, slots=True)
-class _Tensor:
+class ArgumentTensor:
     """One input or output; `scalar` inputs are [1] per row and reshaped to [ ]."""
 
     name: str
@@ -34,11 +34,11 @@ class _Tensor:
     optional: bool = True
 
 
-def _arguments(data_type: str, *names: str) -> tuple[_Tensor, ...]:
-    return tuple(_Tensor(name, data_type, scalar=True) for name in names)
+def _arguments(data_type: str, *names: str) -> tuple[ArgumentTensor, ...]:
+    return tuple(ArgumentTensor(name, data_type, scalar=True) for name in names)
 
 
-_DECODING: Final = (
+DECODING: Final = (
     *_arguments("UINT32", "runtime_top_k"),
     *_arguments("FP32", "runtime_top_p", "beam_search_diversity_rate", "temperature", "len_penalty"),
     *_arguments("FP32", "repetition_penalty", "presence_penalty"),
@@ -46,28 +46,28 @@ _DECODING: Final = (
     *_arguments("UINT64", "random_seed"),
     *_arguments("BOOL", "is_return_log_probs"),
     *_arguments("UINT32", "beam_width", "start_id", "end_id"),
-    _Tensor("bad_words_list", "INT32", (2, -1)),
-    _Tensor("stop_words_list", "INT32", (2, -1)),
+    ArgumentTensor("bad_words_list", "INT32", (2, -1)),
+    ArgumentTensor("stop_words_list", "INT32", (2, -1)),
     *_arguments("UINT32", "prompt_learning_task_name_ids", "request_prompt_lengths"),
-    _Tensor("request_prompt_embedding", "FP16", (-1, -1)),
+    ArgumentTensor("request_prompt_embedding", "FP16", (-1, -1)),
     *_arguments("FP32", "top_p_decay", "top_p_min"),
     *_arguments("UINT32", "top_p_reset_ids"),
 )
-_IDS: Final = _Tensor("input_ids", "UINT32", (-1,), optional=False)
-_LENGTH: Final = _Tensor("sequence_length", "UINT32", scalar=True, optional=False)
+_IDS: Final = ArgumentTensor("input_ids", "UINT32", (-1,), optional=False)
+_LENGTH: Final = ArgumentTensor("sequence_length", "UINT32", scalar=True, optional=False)
 _INPUTS: Final = {
     ModelType.T5: (
         _IDS,
         _LENGTH,
-        _Tensor("max_output_len", "UINT32", scalar=True, optional=False),
-        *_DECODING,
+        ArgumentTensor("max_output_len", "UINT32", scalar=True, optional=False),
+        *DECODING,
         *_arguments("INT32", "ia3_tasks"),
     ),
     ModelType.GPT: (
         _IDS,
-        _Tensor("input_lengths", "UINT32", scalar=True, optional=False),
-        _Tensor("request_output_len", "UINT32", (-1,), optional=False),
-        *_DECODING,
+        ArgumentTensor("input_lengths", "UINT32", scalar=True, optional=False),
+        ArgumentTensor("request_output_len", "UINT32", (-1,), optional=False),
+        *DECODING,
         *_arguments("UINT32", "request_prompt_type"),
         *_arguments("BOOL", "is_return_context_embeddings"),
     ),
@@ -78,26 +78,29 @@ _INPUTS: Final = {
         *_arguments("INT32", "ia3_tasks"),
     ),
     ModelType.BERT: (
-        _Tensor("input_hidden_state", "FP32", (-1, -1), optional=False),
-        _Tensor("sequence_lengths", "INT32", scalar=True, optional=False),
+        ArgumentTensor("input_hidden_state", "FP32", (-1, -1), optional=False),
+        ArgumentTensor("sequence_lengths", "INT32", scalar=True, optional=False),
     ),
 }
-_LOG_PROBABILITIES: Final = (_Tensor("cum_log_probs", "FP32", (-1,)), _Tensor("output_log_probs", "FP32", (-1, -1)))
-_HIDDEN: Final = _Tensor("output_hidden_state", "FP32", (-1, -1))
+_LOG_PROBABILITIES: Final = (
+    ArgumentTensor("cum_log_probs", "FP32", (-1,)),
+    ArgumentTensor("output_log_probs", "FP32", (-1, -1)),
+)
+_HIDDEN: Final = ArgumentTensor("output_hidden_state", "FP32", (-1, -1))
 _OUTPUTS: Final = {
     ModelType.T5: (
-        _Tensor("output_ids", "INT32", (-1, -1)),
-        _Tensor("sequence_length", "INT32", (-1,)),
+        ArgumentTensor("output_ids", "INT32", (-1, -1)),
+        ArgumentTensor("sequence_length", "INT32", (-1,)),
         *_LOG_PROBABILITIES,
     ),
     ModelType.GPT: (
-        _Tensor("output_ids", "UINT32", (-1, -1)),
-        _Tensor("sequence_length", "UINT32", (-1,)),
-        _Tensor("response_input_lengths", "INT32", (-1,)),
+        ArgumentTensor("output_ids", "UINT32", (-1, -1)),
+        ArgumentTensor("sequence_length", "UINT32", (-1,)),
+        ArgumentTensor("response_input_lengths", "INT32", (-1,)),
         *_LOG_PROBABILITIES,
-        _Tensor("context_embeddings", "FP32", (-1, -1)),
+        ArgumentTensor("context_embeddings", "FP32", (-1, -1)),
     ),
-    ModelType.T5_ENCODER: (_HIDDEN, _Tensor("output_attentions", "FP32", (-1, -1, -1, -1))),
+    ModelType.T5_ENCODER: (_HIDDEN, ArgumentTensor("output_attentions", "FP32", (-1, -1, -1, -1))),
     ModelType.BERT: (_HIDDEN,),
 }
 
@@ -124,7 +127,7 @@ def complete_interface(config: model_config_pb2.ModelConfig, kind: ModelType, da
             declared.allow_ragged_batch = True
 
 
-def _declare(target: model_config_pb2.ModelInput | model_config_pb2.ModelOutput, row: _Tensor) -> None:
+def _declare(target: model_config_pb2.ModelInput | model_config_pb2.ModelOutput, row: ArgumentTensor) -> None:
     target.name = row.name
     target.data_type = model_config_pb2.DataType.Value(f"TYPE_{row.data_type}")
     target.dims.extend(row.dims)

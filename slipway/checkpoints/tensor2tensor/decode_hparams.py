@@ -23,7 +23,7 @@ BATCH_OF_FILE: Final = 32  # tensor2tensor's batch size for files if `batch_size
 
 _LOG: Final = logging.getLogger("slipway.checkpoints")
 # Settings of other searches and of models of other kinds, with the only value that a translation has.
-_ONLY: Final[Mapping[str, Any]] = {
+ONLY_VALUES: Final[Mapping[str, Any]] = {
     "eos_penalty": 0.0,
     "block_size": 0,
     "guess_and_check_top_k": 0,
@@ -124,7 +124,7 @@ def _read(
         if name in WITHOUT_EFFECT:
             ignored.append(name)
             continue
-        kind = _TYPES.get(name) or (type(_ONLY[name]).__name__ if name in _ONLY else "")
+        kind = _TYPES.get(name) or (type(ONLY_VALUES[name]).__name__ if name in ONLY_VALUES else "")
         if not kind:
             problems.append(f"'{shown(name)}' is unknown{_nearest(name)}")
             continue
@@ -135,8 +135,8 @@ def _read(
             continue
         if name in _TYPES:
             changes[name] = found
-        elif found != _ONLY[name]:
-            impossible.append(f"'{name}' is {found}, but only {_ONLY[name]} is supported")
+        elif found != ONLY_VALUES[name]:
+            impossible.append(f"'{name}' is {found}, but only {ONLY_VALUES[name]} is supported")
     if problems:
         raise invalid(f"{source}: {'; '.join(problems)}")
     if impossible:
@@ -180,5 +180,5 @@ def _fitting(value: Any, kind: str) -> Any:
 
 
 def _nearest(name: str) -> str:
-    close = get_close_matches(name, [*_TYPES, *_ONLY, *WITHOUT_EFFECT], 1)
+    close = get_close_matches(name, [*_TYPES, *ONLY_VALUES, *WITHOUT_EFFECT], 1)
     return f": did you mean '{close[0]}'?" if close else f": known settings are {', '.join(_TYPES)}"

@@ -68,7 +68,7 @@ class GenerationFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
 
 # Limits of numbers; both are included.
-_LIMITS: Final[Mapping[str, tuple[float, float]]] = {
+LIMITS: Final[Mapping[str, tuple[float, float]]] = {
     "max_tokens": (1, _MOST_TOKENS),
     "max_completion_tokens": (1, _MOST_TOKENS),
     "temperature": (0, 2),
@@ -161,7 +161,7 @@ def plan_sequences(
 
 def check_ranges(request: msgspec.Struct) -> None:
     """Raise `ApiError` naming the first number of a body that is out of range."""
-    for name, (least, most) in _LIMITS.items():
+    for name, (least, most) in LIMITS.items():
         value = getattr(request, name, None)
         if value is not None and not isinstance(value, bool) and not least <= value <= most:
             given = f"{value:g}" if isinstance(value, float) else shown(value)  # a whole number may be beyond any float
