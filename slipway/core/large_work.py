@@ -27,26 +27,29 @@ class _LargeWorkThreads:
     """The threads, and how many servers use them."""
 
     def __init__(self) -> None:
-        self.pool = ThreadPoolExecutor(_COUNT, thread_name_prefix="slipway-large")
+        self.pool = _new_pool()
         self._users = 0
-        self._ended = False
         self._lock = Lock()
 
     def begin(self) -> ThreadPoolExecutor:
-        """Count one more server; return threads that take work."""
+        """Count one more server; return the threads."""
         with self._lock:
-            if self._ended:
-                self.pool = ThreadPoolExecutor(_COUNT, thread_name_prefix="slipway-large")
-                self._ended = False
             self._users += 1
             return self.pool
 
     def end(self) -> ThreadPoolExecutor | None:
-        """Count one server less; return the threads if no server uses them any more."""
+        """Count one server less. If no server uses the threads any more, return them; whoever comes later gets others,
+        which start with their first work."""
         with self._lock:
             self._users = max(0, self._users - 1)
-            self._ended = self._users == 0
-            return self.pool if self._ended else None
+            if self._users:
+                return None
+            ended, self.pool = self.pool, _new_pool()
+            return ended
+
+
+def _new_pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_COUNT, thread_name_prefix="slipway-large")
 
 
 _THREADS: Final = _LargeWorkThreads()
@@ -80,7 +83,7 @@ async def run_large(work: Callable[[*Arguments], Result], *arguments: *Arguments
 
 def end_large_work() -> None:
     """End what `begin_large_work` began. For the last server, drop the work that has not begun, and return once the
-    rest has ended; no work can be added before a server begins again."""
+    rest has ended."""
     pool = _THREADS.end()
     if pool is not None:
         pool.shutdown(cancel_futures=True)
