@@ -80,8 +80,7 @@ class HttpTransport:
             connection.close()
 
     def _take(self, *, once: bool) -> CallConnection | None:
-        """Return an idle connection, for a call that is sent `once` one that the server has not closed; None if there
-        is none."""
+        """Return an idle connection, or None. With `once`, connections that the server has closed are passed over."""
         while True:
             with self._lock:
                 if self._is_closed:

@@ -116,7 +116,7 @@ class Explanation:
         self.cache = "hit" if hit else "miss"
 
     def executing_since(self) -> int:
-        """Return when the execution began that has not ended; 0 if there is none."""
+        """Return when the running execution began; 0 if none is running."""
         return self._started_ns
 
     def step(self, model: str) -> Explanation | None:

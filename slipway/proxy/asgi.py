@@ -42,7 +42,7 @@ class HeldBody:
         self._size = 0
 
     def grow(self, size: int) -> None:
-        """Count `size` bytes more; raise `TooMuchHeldError` if there is no room for them."""
+        """Count `size` bytes more; raise `TooMuchHeldError` if they exceed the bound."""
         if not self._budget.take(size):
             raise TooMuchHeldError
         self._size += size

@@ -40,7 +40,7 @@ class CompletionText:
         self._length = 0  # of the text so far, with what is held back
         self._released = 0
         self._text = ""  # released, not taken yet
-        self._entries: list[dict[str, Any]] = []  # of tokens that have not been taken yet
+        self._entries: list[dict[str, Any]] = []  # of tokens not yet delivered
         self._step: tuple[float, Sequence[int], Sequence[float]] = (_LEAST, (), ())
 
     def step(self, log_probability: float, ids: Sequence[int], log_probabilities: Sequence[float]) -> None:
