@@ -35,6 +35,16 @@ class Positions(Enum):
     NONE = "none"
     TABLE = "table"  # an array with one row per position, learned or sinusoidal, added to the embedding
     RELATIVE = "relative"  # T5: a bias per head and distance bucket, added to the attention scores
+    ROTARY = "rotary"  # queries and keys are rotated by angles that grow with the position
+    ALIBI = "alibi"  # a penalty per head that grows with the distance, added to the attention scores
+
+
+class QueryKeyNorm(Enum):
+    """How queries and keys are normalised (root mean square) before they are rotated."""
+
+    NONE = "none"
+    HEAD = "head"  # each head by itself, one scale [head size] for all (Qwen3, Gemma 3)
+    FULL = "full"  # all heads together, a scale as wide as the projection (OLMo 2)
 
 
 class Gate(Enum):
@@ -55,12 +65,56 @@ class Languages(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Experts:
-    """A mixture of experts in the feed-forward blocks of some layers."""
+    """A mixture of experts in the feed-forward blocks of some layers.
+
+    With `shared_inner`, every token also goes through one more block of that inner size, weighted by the sigmoid of a
+    linear function of the token if `shared_gate` is set (Qwen-MoE).
+    """
 
     count: int
-    top_k: int  # 1 or 2; ignored by a hard gate
+    top_k: int  # ignored by a hard gate
     gate: Gate
     layers: tuple[int, ...]  # the layers that have experts
+    normalised: bool = False  # the weights of a token's experts are scaled to add up to 1
+    inner: int = 0  # the inner size of an expert; 0: the stack's
+    shared_inner: int = 0
+    shared_gate: bool = False
+
+
+class RotaryScaling(Enum):
+    """How a model extends rotary positions beyond the length that it was first trained with."""
+
+    NONE = "none"
+    LINEAR = "linear"  # positions are divided by `factor` (Chen et al. 2023)
+    DYNAMIC = "dynamic"  # the base grows with the length of the sequence (dynamic NTK)
+    YARN = "yarn"  # Peng et al. 2023: fast frequencies stay, slow ones are divided, those between are mixed
+    LLAMA3 = "llama3"  # Llama 3.1: the same idea with a smooth step between two wavelengths
+    LONGROPE = "longrope"  # Ding et al. 2024: a divisor per frequency, from two tables
+
+
+@dataclass(frozen=True, slots=True)
+class Rotary:
+    """Rotary positions (Su et al. 2021): which numbers of a head are rotated, and how fast.
+
+    The first `size` numbers of each head are rotated, in pairs (i, i + size/2), or (2i, 2i + 1) if `interleaved`.
+    `original_length` is the length that the model was first trained with. `magnitude` multiplies cosine and sine;
+    readers compute it where a configuration leaves it to a formula.
+    """
+
+    size: int
+    base: float = 10_000.0
+    interleaved: bool = False
+    scaling: RotaryScaling = RotaryScaling.NONE
+    factor: float = 1.0
+    original_length: int = 0
+    magnitude: float = 1.0
+    beta_fast: float = 32.0  # YARN: rotations within the original length; faster frequencies stay as they are ...
+    beta_slow: float = 1.0  # ... and slower ones are divided by `factor`
+    truncate: bool = True  # YARN: the two bounds are rounded to whole frequencies
+    low_frequency_factor: float = 1.0  # LLAMA3: wavelengths above original length / this are divided by `factor` ...
+    high_frequency_factor: float = 4.0  # ... and those below original length / this stay as they are
+    short_factors: tuple[float, ...] = ()  # LONGROPE: the divisors up to the original length [size / 2] ...
+    long_factors: tuple[float, ...] = ()  # ... and beyond it
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +135,11 @@ class Vision:
 class Stack:
     """An encoder or a decoder: an embedding and `layers` identical layers.
 
-    A pre-norm layer computes x + f(norm(x)), a post-norm layer norm(x + f(x)). The position table
-    begins with position 0 (readers cut off the rows that BART reserves). `attention_scale` multiplies query times
-    key.
+    A pre-norm layer computes x + f(norm(x)), a post-norm layer norm(x + f(x)). `branch_norm` normalises the output of
+    f before it is added: x + branch_norm(f(norm(x))) in a pre-norm layer (Gemma 2), x + branch_norm(f(x)) in the others
+    (OLMo 2). `parallel` blocks both see the layer's input: x + attention(norm(x)) + feed_forward(norm(x)); with
+    `shared_norm`, both use the norm of the attention. The position table begins with position 0 (readers cut off the rows that BART
+    reserves). `attention_scale` multiplies query times key; then come the soft cap and what is added to the scores.
     """
 
     layers: int
@@ -115,11 +171,47 @@ class Stack:
     adapter_tasks: int = 0  # tasks of IA3: element-wise scales of keys, values and the inner activation
     vision: Vision | None = None
     embedded_input: bool = False  # the input is hidden states; there is no token table (FasterTransformer's BERT)
+    key_value_heads: int = 0  # heads of keys and values, each shared by several query heads; 0: as many as `heads`
+    output_bias: bool | None = None  # whether the output of an attention has a bias; None: as `attention_bias` says
+    context: int = 0  # the longest sequence the model was made for if no table limits it; 0: unknown
+    rotary: Rotary | None = None
+    local_rotary: Rotary | None = None  # of the layers with a window, if theirs differs (Gemma 3)
+    unrotated_layers: tuple[int, ...] = ()  # layers without positions (SmolLM 3)
+    alibi_scale: float = 1.0  # ALIBI: multiplies the penalties (Falcon scales them like the scores)
+    window: int = 0  # in `window_layers` a token attends to itself and the window - 1 tokens before it
+    window_layers: tuple[int, ...] = ()
+    query_key_norm: QueryKeyNorm = QueryKeyNorm.NONE
+    attention_softcap: float = 0.0  # scores become cap * tanh(score / cap); 0: no cap
+    branch_norm: bool = False
+    parallel: bool = False
+    shared_norm: bool = False
+    residual_scale: float = 1.0  # multiplies the output of a block before it is added (Granite)
+    embedding_size: int = 0  # the width of the token table, if a product leads to and from it (OPT-350m); 0: `hidden`
 
     @property
     def attention(self) -> int:
-        """The width of queries, keys and values."""
+        """The width of the queries."""
         return self.heads * self.head_size
+
+    @property
+    def key_value(self) -> int:
+        """The width of the keys, and of the values."""
+        return (self.key_value_heads or self.heads) * self.head_size
+
+    @property
+    def longest(self) -> int:
+        """The longest sequence: the rows of the position table, or the context; 0 if neither limits it."""
+        return self.position_rows if self.positions is Positions.TABLE else self.context
+
+    def rotary_of(self, layer: int) -> Rotary | None:
+        """Return the rotary positions of `layer`, None if it has none."""
+        if layer in self.unrotated_layers:
+            return None
+        return self.local_rotary if self.local_rotary is not None and layer in self.window_layers else self.rotary
+
+    def window_of(self, layer: int) -> int:
+        """Return how many tokens a token of `layer` attends to, itself included; 0: all before it."""
+        return self.window if layer in self.window_layers else 0
 
     def has_experts(self, layer: int) -> bool:
         """Return whether `layer` has a mixture of experts instead of one feed-forward block."""
@@ -142,6 +234,7 @@ class Transformer:
     tied_head: bool = True  # the head is the decoder's token table
     head_bias: bool = False
     logit_scale: float = 1.0
+    logit_softcap: float = 0.0  # scores over the vocabulary become cap * tanh(score / cap); 0: no cap
     start_id: int = 0
     end_id: int = 1
     language_mode: Languages = Languages.NONE
@@ -201,5 +294,31 @@ def _check(name: str, stack: Stack) -> None:
         raise invalid(f"{name}: the position table needs at least one row, got {stack.position_rows}")
     if stack.vision is None and not stack.embedded_input and stack.vocabulary < 1:
         raise invalid(f"{name}: the vocabulary is empty")
-    if stack.experts is not None and not 1 <= stack.experts.top_k <= min(2, stack.experts.count):
-        raise invalid(f"{name}: {stack.experts.top_k} of {stack.experts.count} experts per token, expected 1 or 2")
+    if stack.experts is not None and not 1 <= stack.experts.top_k <= stack.experts.count:
+        raise invalid(f"{name}: {stack.experts.top_k} of {stack.experts.count} experts per token")
+    if stack.key_value_heads and stack.heads % stack.key_value_heads:
+        raise invalid(
+            f"{name}: {stack.heads} query heads cannot share {stack.key_value_heads} heads of keys and values"
+        )
+    if (stack.positions is Positions.ROTARY) != (stack.rotary is not None):
+        raise invalid(f"{name}: rotary positions need their settings, and no other positions have them")
+    for rotary in (stack.rotary, stack.local_rotary):
+        if rotary is not None:
+            _check_rotary(name, stack, rotary)
+    if stack.window_layers and stack.window < 1:
+        raise invalid(f"{name}: the attention window is {stack.window}, expected a positive number")
+
+
+def _check_rotary(name: str, stack: Stack, rotary: Rotary) -> None:
+    """Refuse rotary positions that do not fit the heads."""
+    if rotary.size < 2 or rotary.size % 2 or rotary.size > stack.head_size:
+        raise invalid(f"{name}: {rotary.size} of {stack.head_size} numbers per head cannot be rotated in pairs")
+    if not (rotary.base > 0 and rotary.factor > 0):
+        raise invalid(f"{name}: rotary base {rotary.base} and factor {rotary.factor}, expected positive numbers")
+    needs_length = rotary.scaling not in (RotaryScaling.NONE, RotaryScaling.LINEAR)
+    if needs_length and rotary.original_length < 1:
+        raise invalid(f"{name}: rotary scaling '{rotary.scaling.value}' needs the original length")
+    pairs = rotary.size // 2
+    if rotary.scaling is RotaryScaling.LONGROPE and not len(rotary.short_factors) == len(rotary.long_factors) == pairs:
+        given = f"{len(rotary.short_factors)} short and {len(rotary.long_factors)} long"
+        raise invalid(f"{name}: {given} rotary factors, expected {pairs} of each")

@@ -8,16 +8,21 @@ these shapes provides a complete model.
     encoder.embedding.{tokens [V,D], positions [P,D], types [T,D], languages [n,D], norm.{scale,bias} [D]}
     encoder.embedding.{patch.weight [D,C,p,p], patch.bias [D], class [D]}                        images
     encoder.relative_bias [buckets, heads], or encoder.layers.<i>.self_attention.relative_bias
-    encoder.layers.<i>.self_attention.{norm.*, query.*, key.*, value.* [A,D], output.* [D,A]}
+    encoder.embedding.project.weight [D,e], head.project.weight [e,D]   a token table [V,e] of another width
+    encoder.layers.<i>.self_attention.{norm.*, query.* [A,D], key.*, value.* [K,D], output.* [D,A]}
+    encoder.layers.<i>.self_attention.{query_norm, key_norm}.scale [head size, or A and K]
+    encoder.layers.<i>.{self_attention, feed_forward}.branch_norm.*
     encoder.layers.<i>.self_attention.{key_scale, value_scale} [tasks,A]                         IA3
     encoder.layers.<i>.feed_forward.{norm.*, up.* [F,D], gated.* [F,D], down.* [D,F], scale [tasks,F]}
     encoder.layers.<i>.feed_forward.{router.weight [E,D], up.weight [E,F,D], up.bias [E,F], ...} experts
+    encoder.layers.<i>.feed_forward.shared.{up.*, gated.* [S,D], down.* [D,S], gate.weight [1,D]}
     encoder.final_norm.*
     decoder.*, the same plus decoder.layers.<i>.cross_attention.*, with {key, value}.weight [A,E] for encoder states [E]
     head.weight [V,D], head.bias [V], prompts.<task> [n,D]
 
 `up` is the product that goes through the activation; `gated` is the other factor of a gated block. A normalisation
-belongs to the block that it precedes (pre-norm) or follows (post-norm).
+belongs to the block that it precedes (pre-norm) or follows (post-norm); a block whose output alone is normalised has
+only `branch_norm`, and of parallel blocks with one norm, the attention has it.
 """
 
 from __future__ import annotations
@@ -28,7 +33,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from slipway.errors import invalid
-from slipway.transformer.spec import Gate, Norm, Positions, Stack, Transformer
+from slipway.transformer.spec import Experts, Gate, Norm, Positions, QueryKeyNorm, Stack, Transformer
 
 Shape = tuple[int, ...]
 
@@ -98,8 +103,11 @@ def expected_shapes(spec: Transformer) -> dict[str, Shape]:
                 name, stack, own_tokens=own_tokens, encoded=_encoded_size(spec) if name == "decoder" else 0
             )
     if spec.decoder is not None:
+        width = spec.decoder.embedding_size or spec.decoder.hidden
         if not spec.tied_head:
-            shapes["head.weight"] = (spec.decoder.vocabulary, spec.decoder.hidden)
+            shapes["head.weight"] = (spec.decoder.vocabulary, width)
+        if spec.decoder.embedding_size:
+            shapes["head.project.weight"] = (width, spec.decoder.hidden)
         if spec.head_bias:
             shapes["head.bias"] = (spec.decoder.vocabulary,)
     shapes |= {f"prompts.{task}": (rows, spec.input_stack.hidden) for task, rows in spec.prompts}
@@ -148,7 +156,9 @@ def _embedding(prefix: str, stack: Stack, *, own_tokens: bool) -> dict[str, Shap
         shapes[f"{prefix}.patch.bias"] = (hidden,)
         shapes[f"{prefix}.class"] = (hidden,)
     elif own_tokens and not stack.embedded_input:
-        shapes[f"{prefix}.tokens"] = (stack.vocabulary, hidden)
+        shapes[f"{prefix}.tokens"] = (stack.vocabulary, stack.embedding_size or hidden)
+        if stack.embedding_size:
+            shapes[f"{prefix}.project.weight"] = (hidden, stack.embedding_size)
     if stack.positions is Positions.TABLE:
         shapes[f"{prefix}.positions"] = (stack.position_rows, hidden)
     if stack.token_types:
@@ -172,28 +182,59 @@ def _linear(prefix: str, out: int, into: int, *, bias: bool) -> dict[str, Shape]
 
 def _attention(prefix: str, stack: Stack, attended: int) -> dict[str, Shape]:
     """Return the arrays of an attention block whose keys and values are made of states of the size `attended`."""
-    shapes = _norm(f"{prefix}.norm", stack)
-    for part, into in (("query", stack.hidden), ("key", attended), ("value", attended)):
-        shapes |= _linear(f"{prefix}.{part}", stack.attention, into, bias=stack.attention_bias)
-    shapes |= _linear(f"{prefix}.output", stack.hidden, stack.attention, bias=stack.attention_bias)
+    shapes = _block_norms(prefix, stack)
+    widths = (("query", stack.attention, stack.hidden), ("key", stack.key_value, attended))
+    for part, out, into in (*widths, ("value", stack.key_value, attended)):
+        shapes |= _linear(f"{prefix}.{part}", out, into, bias=stack.attention_bias)
+    output_bias = stack.attention_bias if stack.output_bias is None else stack.output_bias
+    shapes |= _linear(f"{prefix}.output", stack.hidden, stack.attention, bias=output_bias)
+    if stack.query_key_norm is not QueryKeyNorm.NONE:
+        full = stack.query_key_norm is QueryKeyNorm.FULL
+        shapes[f"{prefix}.query_norm.scale"] = (stack.attention if full else stack.head_size,)
+        shapes[f"{prefix}.key_norm.scale"] = (stack.key_value if full else stack.head_size,)
     if stack.adapter_tasks:
-        shapes |= {f"{prefix}.{part}_scale": (stack.adapter_tasks, stack.attention) for part in ("key", "value")}
+        shapes |= {f"{prefix}.{part}_scale": (stack.adapter_tasks, stack.key_value) for part in ("key", "value")}
     return shapes
 
 
+def _block_norms(prefix: str, stack: Stack, *, shared: bool = False) -> dict[str, Shape]:
+    """Return the arrays of the normalisations around a block; with `shared`, the block before has the first one."""
+    before_or_after = not shared and (stack.pre_norm or not stack.branch_norm)
+    shapes = _norm(f"{prefix}.norm", stack) if before_or_after else {}
+    return shapes | (_norm(f"{prefix}.branch_norm", stack) if stack.branch_norm else {})
+
+
 def _feed_forward(prefix: str, stack: Stack, layer: int) -> dict[str, Shape]:
-    hidden, inner, bias = stack.hidden, stack.inner, stack.feed_forward_bias
-    wide = {"up": (inner, hidden)} | ({"gated": (inner, hidden)} if stack.gated else {}) | {"down": (hidden, inner)}
-    shapes = _norm(f"{prefix}.norm", stack)
-    experts: Shape = ()
-    if stack.has_experts(layer) and stack.experts is not None:
-        experts = (stack.experts.count,)
-        if stack.experts.gate is Gate.SOFT:
-            shapes[f"{prefix}.router.weight"] = (stack.experts.count, hidden)
-    for part, (out, into) in wide.items():
-        shapes[f"{prefix}.{part}.weight"] = (*experts, out, into)
-        if bias:
-            shapes[f"{prefix}.{part}.bias"] = (*experts, out)
+    shapes = _block_norms(prefix, stack, shared=stack.shared_norm)
+    experts = stack.experts if stack.has_experts(layer) else None
+    if experts is None:
+        shapes |= _products(prefix, stack, stack.inner)
+    else:
+        shapes |= _experts(prefix, stack, experts)
     if stack.adapter_tasks:
-        shapes[f"{prefix}.scale"] = (stack.adapter_tasks, inner)
+        shapes[f"{prefix}.scale"] = (stack.adapter_tasks, stack.inner)
+    return shapes
+
+
+def _experts(prefix: str, stack: Stack, experts: Experts) -> dict[str, Shape]:
+    shapes: dict[str, Shape] = {}
+    if experts.gate is Gate.SOFT:
+        shapes[f"{prefix}.router.weight"] = (experts.count, stack.hidden)
+    shapes |= _products(prefix, stack, experts.inner or stack.inner, count=(experts.count,))
+    if experts.shared_inner:
+        shapes |= _products(f"{prefix}.shared", stack, experts.shared_inner)
+        if experts.shared_gate:
+            shapes[f"{prefix}.shared.gate.weight"] = (1, stack.hidden)
+    return shapes
+
+
+def _products(prefix: str, stack: Stack, inner: int, *, count: Shape = ()) -> dict[str, Shape]:
+    """Return the arrays of the products of a block, or of `count` blocks."""
+    hidden = stack.hidden
+    wide = {"up": (inner, hidden)} | ({"gated": (inner, hidden)} if stack.gated else {}) | {"down": (hidden, inner)}
+    shapes: dict[str, Shape] = {}
+    for part, (out, into) in wide.items():
+        shapes[f"{prefix}.{part}.weight"] = (*count, out, into)
+        if stack.feed_forward_bias:
+            shapes[f"{prefix}.{part}.bias"] = (*count, out)
     return shapes
