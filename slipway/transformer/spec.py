@@ -138,8 +138,9 @@ class Stack:
     A pre-norm layer computes x + f(norm(x)), a post-norm layer norm(x + f(x)). `branch_norm` normalises the output of
     f before it is added: x + branch_norm(f(norm(x))) in a pre-norm layer (Gemma 2), x + branch_norm(f(x)) in the others
     (OLMo 2). `parallel` blocks both see the layer's input: x + attention(norm(x)) + feed_forward(norm(x)); with
-    `shared_norm`, both use the norm of the attention. The position table begins with position 0 (readers cut off the rows that BART
-    reserves). `attention_scale` multiplies query times key; then come the soft cap and what is added to the scores.
+    `shared_norm`, both use the norm of the attention. The position table begins with position 0 (readers cut off the
+    rows that BART reserves). `attention_scale` multiplies query times key; then come the soft cap and what is added to
+    the scores.
     """
 
     layers: int
