@@ -26,7 +26,7 @@ class PagedStep:
     past: np.ndarray  # int32 [sequences]: the tokens whose keys and values are in the pages
     pages: np.ndarray  # int32 [pages of all sequences]
     page_begins: np.ndarray  # int32 [sequences + 1]
-    lengths: np.ndarray  # int32 [sequences]: of the whole prompt, or with the new token: for positions that depend on it
+    lengths: np.ndarray  # int32 [sequences]: of the whole prompt, or with the new token; some positions depend on it
     scored: np.ndarray  # int32 [scored]: indices of the tokens after which scores are wanted
 
 
