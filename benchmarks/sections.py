@@ -29,6 +29,7 @@ SECTIONS: Final[Mapping[str, Section]] = {
     "grpc": _section("throughput", "grpc"),
     "shared-memory": _section("shared_memory", "shared_memory"),
     "sequences": _section("sequences", "sequences"),
+    "cache": _section("caching", "caching"),
     "encoder": _section("encoder", "overhead"),
     "conversion": _section("conversion", "conversion"),
     "sentences": _section("conversion", "sentences"),
@@ -54,5 +55,6 @@ TURNS: Final[Mapping[str, Section]] = {
     "grpc": _section("throughput", "grpc", rounds=1, beside=False),
     "shared-memory": _section("shared_memory", "shared_memory", rounds=1, beside=False),
     "sequences": _section("sequences", "sequences", rounds=1, beside=False),
+    "cache": _section("caching", "caching", rounds=1, beside=False),
     "proxy": _section("proxy", "proxy", rounds=1),
 }
