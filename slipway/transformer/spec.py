@@ -312,7 +312,7 @@ def _check(name: str, stack: Stack) -> None:
 
 def _check_rotary(name: str, stack: Stack, rotary: Rotary) -> None:
     """Refuse rotary positions that do not fit the heads."""
-    if rotary.size < 2 or rotary.size % 2 or rotary.size > stack.head_size:
+    if rotary.size < 2 or rotary.size % 2 or stack.head_size % 2 or rotary.size > stack.head_size:
         raise invalid(f"{name}: {rotary.size} of {stack.head_size} numbers per head cannot be rotated in pairs")
     if not (rotary.base > 0 and rotary.factor > 0):
         raise invalid(f"{name}: rotary base {rotary.base} and factor {rotary.factor}, expected positive numbers")

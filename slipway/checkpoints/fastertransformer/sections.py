@@ -17,6 +17,7 @@ from slipway.checkpoints.fastertransformer.config_ini import CONFIG, Ini
 from slipway.checkpoints.fastertransformer.description import Description
 from slipway.errors import invalid, unsupported
 from slipway.installation import install_hint
+from slipway.transformer.newer_features import newer_features
 from slipway.transformer.spec import Activation, Positions, Transformer
 
 Sections = Mapping[str, Mapping[str, object]]
@@ -59,6 +60,8 @@ def written(spec: Transformer, options: WriteOptions) -> Transformer:
 
 def describe_sections(spec: Transformer, options: WriteOptions) -> tuple[Sections, Description]:
     """Return config.ini for a model, and its description when read back; raise UNSUPPORTED if that differs."""
+    if newer := newer_features(spec):
+        raise unsupported(f"FasterTransformer's format does not know {', '.join(newer)}, which this model has")
     data_type, ways = options.data_type, options.ways
     sections: Sections
     if spec.encoder is None:

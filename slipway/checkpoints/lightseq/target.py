@@ -17,6 +17,7 @@ from slipway.checkpoints.checkpoint import Checkpoint
 from slipway.checkpoints.lightseq.architecture import T5_BUCKETS, T5_MAX_DISTANCE
 from slipway.checkpoints.lightseq.conf import LightSeqConf, conf_problems
 from slipway.errors import unsupported
+from slipway.transformer.newer_features import newer_features
 from slipway.transformer.spec import Activation, Norm, Positions, Stack, Transformer, standard_scale
 from slipway.transformer.weights import Shape, Weights, token_table
 
@@ -62,6 +63,7 @@ def make_target(checkpoint: Checkpoint, conf: LightSeqConf) -> LightSeqTarget:
     for name, stack in (("encoder", spec.encoder), ("decoder", spec.decoder)):
         if stack is not None:
             problems += [f"{name}: {reason}" for reason in _stack_problems(stack, base, conf)]
+    problems += [f"it has {feature}, which the format does not know" for feature in newer_features(spec)]
     problems += _model_problems(spec, conf)
     scales, reasons = _scales(spec, conf)
     problems += reasons

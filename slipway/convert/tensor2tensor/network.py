@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from slipway.errors import unsupported
+from slipway.transformer.newer_features import newer_features
 from slipway.transformer.spec import Activation, Norm, Positions, Stack, Transformer
 from slipway.transformer.weights import token_table
 
@@ -40,6 +41,8 @@ class PlainTransformer:
     def __init__(self, spec: Transformer, weights: Mapping[str, np.ndarray]) -> None:
         if spec.encoder is None or spec.decoder is None:
             raise unsupported("the reference computes only models with an encoder and a decoder")
+        if newer := newer_features(spec):
+            raise unsupported(f"the reference does not compute {', '.join(newer)}")
         for stack in (spec.encoder, spec.decoder):
             plain = stack.activation is Activation.RELU and stack.norm is Norm.LAYER and not stack.gated
             if not plain or stack.positions is not Positions.TABLE:

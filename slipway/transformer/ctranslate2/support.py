@@ -11,7 +11,8 @@ from typing import Final
 import numpy as np
 
 from slipway.transformer.generation import Decoding, Search, SequenceRequest, TransformersRules
-from slipway.transformer.spec import Languages, Positions, QueryKeyNorm, Stack, Transformer
+from slipway.transformer.newer_features import newer_features
+from slipway.transformer.spec import Languages, Positions, Stack, Transformer
 
 LARGEST_VARIABLE: Final = 2**32 - 1  # the file format stores a variable's size in 32 bits
 
@@ -75,8 +76,7 @@ def _architecture(spec: Transformer) -> Iterator[str]:
             yield "an encoder with token types before a decoder"
     if spec.encoded_size:
         yield "hidden states from another model"
-    if spec.logit_softcap:
-        yield "a soft cap of the scores over the vocabulary"
+    yield from newer_features(spec)  # the writer of its models does not express them
     if spec.decoder is not None and spec.decoder.token_types:
         yield "token types in the decoder"
     if spec.encoder is None and spec.decoder is not None and spec.decoder.positions is Positions.RELATIVE:
@@ -98,23 +98,8 @@ def _stack(name: str, stack: Stack) -> Iterator[str]:
         yield "each layer's own relative positions"  # it computes those of the first layer for all
     if stack.positions is Positions.NONE:
         yield f"an {name} without positions" if name == "encoder" else f"a {name} without positions"
-    yield from _modern(stack)
     if max(stack.vocabulary, stack.inner) * stack.hidden * 4 > LARGEST_VARIABLE:
         yield "an array of more than 4 GiB"
-
-
-def _modern(stack: Stack) -> Iterator[str]:
-    """Yield what the writer of its models does not express of today's decoders."""
-    if stack.positions in (Positions.ROTARY, Positions.ALIBI):
-        yield f"{stack.positions.value} positions"
-    if stack.key_value != stack.attention:
-        yield "queries that share keys and values"
-    if stack.window_layers or stack.attention_softcap:
-        yield "an attention window or soft cap"
-    if stack.query_key_norm is not QueryKeyNorm.NONE or stack.branch_norm or stack.parallel:
-        yield "parallel blocks, or norms inside them"
-    if stack.residual_scale != 1.0 or stack.embedding_size or stack.output_bias not in (None, stack.attention_bias):
-        yield "a scale of residuals, a token table of another width, or a bias of only some products"
 
 
 def _inputs(spec: Transformer, row: SequenceRequest) -> Iterator[str]:

@@ -15,29 +15,40 @@ from torch.nn import functional
 
 from slipway.transformer.module.inputs import TokenFeatures
 from slipway.transformer.module.layer_builder import LayerBuilder
+from slipway.transformer.module.rotation import row_order
 from slipway.transformer.spec import Stack
 
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """The layout of a projection: queries, keys and values side by side, each with `count` heads that are `width` wide
-    in total. Split parts are views, [rows, heads, tokens, head size]."""
+    """The layout of a projection: queries, keys and values side by side. Queries have `count` heads that are `width`
+    wide in total; `sharing` neighbouring ones share a head of keys and values. Split parts are views, [rows, heads,
+    tokens, head size]."""
 
     count: int
     width: int
+    sharing: int = 1
 
     @classmethod
     def of(cls, stack: Stack) -> Heads:
         """Return the heads of a stack's attention."""
-        return cls(stack.heads, stack.attention)
+        return cls(stack.heads, stack.attention, stack.attention // stack.key_value)
+
+    @property
+    def key_value_width(self) -> int:
+        """The width of the keys, and of the values."""
+        return self.width // self.sharing
 
     def split(self, projected: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries, keys and values of a projection [rows, tokens, 3 width]."""
-        query, key, value = self._parts(projected, 3)
-        return query, key, value
+        """Return queries, keys and values of a projection [rows, tokens, width + 2 key-value width]."""
+        if self.sharing == 1:
+            query, key, value = self._parts(projected, 3)
+            return query, key, value
+        query = projected[..., : self.width].view(*projected.shape[:2], self.count, -1).transpose(1, 2)
+        return query, *self.split_keys_values(self.keys_values(projected))
 
     def split_keys_values(self, projected: Tensor) -> tuple[Tensor, Tensor]:
-        """Return keys and values of [rows, tokens, 2 width], the part of a projection that caches keep."""
+        """Return keys and values of [rows, tokens, 2 key-value width], the part of a projection that caches keep."""
         key, value = self._parts(projected, 2)
         return key, value
 
@@ -46,12 +57,13 @@ class Heads:
         return projected.view(rows, -1, self.count, self.width // self.count).transpose(1, 2)
 
     def split_step(self, projected: Tensor) -> tuple[Tensor, Tensor]:
-        """Split one token per row [rows, 3 width] into queries and the part [rows, 2 width] that a cache appends."""
-        query, appended = projected.split_with_sizes((self.width, 2 * self.width), dim=-1)
+        """Split one token per row [rows, ...] into queries and the part [rows, 2 key-value width] that a cache
+        appends."""
+        query, appended = projected.split_with_sizes((self.width, 2 * self.key_value_width), dim=-1)
         return query.view(projected.shape[0], self.count, 1, -1), appended
 
     def keys_values(self, projected: Tensor) -> Tensor:
-        """Return the keys and values of a projection [..., 3 width], still side by side."""
+        """Return the keys and values of a projection [..., width + 2 key-value width], still side by side."""
         return projected[..., self.width :]
 
     def join(self, gathered: Tensor) -> Tensor:
@@ -60,7 +72,7 @@ class Heads:
 
     def _parts(self, projected: Tensor, count: int) -> tuple[Tensor, ...]:
         rows, tokens, _ = projected.shape
-        return projected.view(rows, tokens, count, self.count, -1).permute(2, 0, 3, 1, 4).unbind()
+        return projected.view(rows, tokens, count, self.count // self.sharing, -1).permute(2, 0, 3, 1, 4).unbind()
 
 
 class AttentionView(Protocol):
@@ -76,7 +88,8 @@ class Attention:
 
     def __init__(self, builder: LayerBuilder, prefix: str, layer: int, stack: Stack) -> None:
         self._layer = layer
-        self._into = builder.linear(*(f"{prefix}.{part}" for part in ("query", "key", "value")))
+        into = [f"{prefix}.{part}" for part in ("query", "key", "value")]
+        self._into = builder.linear(*into, rows=row_order(stack, layer))
         self._out = builder.linear(f"{prefix}.output")
         self._scale = key_value_scale(builder, prefix, stack, with_query=True)
 
@@ -99,7 +112,7 @@ class CrossAttention:
         self._scale = key_value_scale(builder, prefix, stack, with_query=False)
 
     def memory(self, encoded: Tensor, features: TokenFeatures) -> Tensor:
-        """Return keys and values side by side, [tokens, 2 attention], of an encoder's hidden states."""
+        """Return keys and values side by side, [tokens, 2 key-value width], of an encoder's hidden states."""
         projected = self._memory(encoded)
         if self._scale is not None and features.tasks is not None:
             projected = projected * self._scale[features.tasks]
@@ -118,7 +131,11 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, *, 
 def attend_with_probabilities(
     query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, *, scale: float
 ) -> tuple[Tensor, Tensor]:
-    """Return the result of `attend` and the probabilities [rows, heads, queries, keys]."""
+    """Return the result of attention and the probabilities [rows, heads, queries, keys]; neighbouring query heads may
+    share a head of keys and values."""
+    sharing = query.shape[1] // keys.shape[1]
+    if sharing > 1:
+        keys, values = keys.repeat_interleave(sharing, 1), values.repeat_interleave(sharing, 1)
     scores = torch.matmul(query, keys.transpose(2, 3)) * scale
     if bias is not None:
         scores = scores + bias

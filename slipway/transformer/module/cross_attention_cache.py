@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from slipway.transformer.module.attention import Heads, attend
+from slipway.transformer.module.attention import Heads
+from slipway.transformer.module.attention_formula import formula_of
 from slipway.transformer.module.packed_layout import PackedLayout
 from slipway.transformer.spec import Stack
 
@@ -24,7 +25,7 @@ class CrossAttentionCache:
         """Take each layer's keys and values, [2, rows, heads, tokens, head size], and the bias to add to the scores,
         [rows, 1, 1, tokens]."""
         self._heads = Heads.of(stack)
-        self._scale = stack.attention_scale
+        self._formula = formula_of(stack)
         self._parts = list(parts)
         self._bias = bias
         self._held = list(range(self._parts[0].shape[1]))  # the rows whose keys and values are kept
@@ -35,7 +36,7 @@ class CrossAttentionCache:
     def of(
         cls, stack: Stack, memories: Sequence[Tensor], layout: PackedLayout, key_mask: Tensor | None
     ) -> CrossAttentionCache:
-        """Make the cache from each layer's keys and values of packed tokens, [tokens, 2 attention]."""
+        """Make the cache from each layer's keys and values of packed tokens, [tokens, 2 key-value width]."""
         heads = Heads.of(stack)
         parts = [torch.stack(heads.split_keys_values(layout.spread(memory))) for memory in memories]
         return cls(stack, parts, None if key_mask is None else key_mask[:, None, None, :])
@@ -71,5 +72,5 @@ class CrossAttentionCache:
         if self._cells is not None:
             grid = projected.new_zeros(rows * self._beams, heads.width).index_copy_(0, self._cells, projected)
         keys, values = self._parts[layer]
-        gathered = heads.join(attend(heads.split_queries(grid, rows), keys, values, self._bias, scale=self._scale))
+        gathered = heads.join(self._formula(heads.split_queries(grid, rows), keys, values, self._bias))
         return gathered if self._cells is None else gathered.index_select(0, self._cells)

@@ -11,6 +11,7 @@ from slipway.transformer.module.cross_attention_cache import CrossAttentionCache
 from slipway.transformer.module.inputs import EmbeddingOverrides, PackedSequences, TokenFeatures
 from slipway.transformer.module.key_value_cache import DecodeStep, KeyValueCache
 from slipway.transformer.module.packed_layout import PackedLayout, masked_score
+from slipway.transformer.module.rotation import Turns
 from slipway.transformer.module.score_bias import ScoreBias
 from slipway.transformer.module.stack import StackNetwork
 
@@ -59,10 +60,18 @@ class DecoderState:
         """Feed one token per hypothesis and return its hidden state, [n, hidden]."""
         decoder = self.decoder
         x = decoder.embedding(tokens, self.positions, self.features, overrides)
-        hidden = decoder(x, DecodeStep(decoder.stack, self.cache, self._bias(tokens)), self.cross_cache, self.features)
+        view = DecodeStep(decoder.stack, self.cache, self._bias(tokens), self._turns())
+        hidden = decoder(x, view, self.cross_cache, self.features)
         self.cache.advance(tokens.shape[0])
         self.positions = self.positions + 1
         return hidden
+
+    def _turns(self) -> Turns | None:
+        """Return the rotary positions of the newest tokens."""
+        rotation = self.decoder.rotation
+        if rotation is None:
+            return None
+        return rotation.at(self.positions, self.positions + 1, longest=self.cache.length + 1)
 
     def _bias(self, tokens: Tensor) -> ScoreBias:
         """Return the bias to add to the scores of the newest token."""

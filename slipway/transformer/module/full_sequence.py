@@ -8,36 +8,43 @@ from functools import partial
 
 from torch import Tensor
 
-from slipway.transformer.module.attention import Heads, attend, attend_with_probabilities
+from slipway.transformer.module.attention import Heads, attend_with_probabilities
+from slipway.transformer.module.attention_formula import formula_of
 from slipway.transformer.module.key_value_cache import KeyValueCache
 from slipway.transformer.module.packed_layout import PackedLayout
 from slipway.transformer.module.relative_bias import RelativeBias
+from slipway.transformer.module.rotation import Turns
 from slipway.transformer.module.score_bias import ScoreBias
 from slipway.transformer.spec import Stack
 
 
 @dataclass(slots=True)
 class FullSequence:
-    """Tokens attending to the tokens of their own row. `bias` is added to the scores. If given, `cache` keeps keys and
-    values, and `attentions` the probabilities (one [rows, heads, width, width] per layer)."""
+    """Tokens attending to the tokens of their own row. `bias` is added to the scores. If given, `turns` are the tokens'
+    rotary positions, `cache` keeps keys and values, and `attentions` the probabilities (one [rows, heads, width, width]
+    per layer)."""
 
     stack: Stack
     layout: PackedLayout
     bias: ScoreBias
+    turns: Turns | None = None
     cache: KeyValueCache | None = None
     attentions: list[Tensor] | None = field(default=None)
 
     def attend(self, layer: int, projected: Tensor) -> Tensor:
         """Return each token's attention over its row."""
-        heads, layout, scale = Heads.of(self.stack), self.layout, self.stack.attention_scale
+        heads, layout = Heads.of(self.stack), self.layout
+        if self.turns is not None:
+            self.turns.turn(layer, projected)
         grid = layout.spread(projected)
         if self.cache is not None:
             self.cache.fill(layer, heads.keys_values(grid))
         query, keys, values = heads.split(grid)
         bias = self.bias.of(layer)
         if self.attentions is None:
-            gathered = attend(query, keys, values, bias, scale=scale)
+            gathered = formula_of(self.stack)(query, keys, values, bias)
         else:
+            scale = self.stack.attention_scale
             gathered, seen = attend_with_probabilities(query, keys, values, bias, scale=scale)
             self.attentions.append(seen)
         return layout.gather(heads.join(gathered).view(layout.rows, layout.width, -1))

@@ -1,8 +1,8 @@
 """The keys and values of tokens already decoded, and the newest token attending to them.
 
-Each layer's buffer is [tokens, hypotheses, 2 attention], so that a step appends one block, the tokens so far are a
-prefix, and following the parents of beams copies only that prefix. All layers share one spare buffer: a reordered layer
-is written there, and its old buffer becomes the spare.
+Each layer's buffer is [tokens, hypotheses, width], with keys and values side by side, so that a step appends one block,
+the tokens so far are a prefix, and following the parents of beams copies only that prefix. All layers share one spare
+buffer: a reordered layer is written there, and its old buffer becomes the spare.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from slipway.transformer.module.attention import Heads, attend
+from slipway.transformer.module.attention import Heads
+from slipway.transformer.module.attention_formula import formula_of
+from slipway.transformer.module.rotation import Turns
 from slipway.transformer.module.score_bias import ScoreBias
 from slipway.transformer.spec import Stack
 
@@ -22,7 +24,7 @@ class KeyValueCache:
 
     def __init__(self, stack: Stack, like: Tensor, *, expected: int) -> None:
         """Make room for `expected` tokens of all hypotheses together; the cache grows when there are more."""
-        self._width = 2 * stack.attention
+        self._width = 2 * stack.key_value
         self._buffers = [like.new_empty(expected * self._width) for _ in range(stack.layers)]
         self._spare = like.new_empty(0)
         self.length = 0
@@ -34,7 +36,7 @@ class KeyValueCache:
         return len(self._buffers)
 
     def fill(self, layer: int, grid: Tensor) -> None:
-        """Store the prompt's keys and values of a layer, [hypotheses, tokens, 2 attention]."""
+        """Store the prompt's keys and values of a layer, [hypotheses, tokens, width]."""
         count, tokens, width = grid.shape
         self._room(layer, count * tokens * width, kept=0)
         self._view(layer, tokens, count).copy_(grid.transpose(0, 1))
@@ -42,7 +44,7 @@ class KeyValueCache:
             self.hypotheses, self.length = count, tokens
 
     def append(self, layer: int, added: Tensor) -> Tensor:
-        """Append the newest token's keys and values, [n, 2 attention] (n hypotheses); return all, [tokens, n, ...]."""
+        """Append the newest token's keys and values, [n, width] (n hypotheses); return all, [tokens, n, width]."""
         count, width = added.shape
         kept = self.length * count * width
         self._room(layer, kept + count * width, kept=kept)
@@ -67,7 +69,7 @@ class KeyValueCache:
         self.hypotheses = count
 
     def view(self, layer: int) -> Tensor:
-        """Return a layer's keys and values, [tokens, hypotheses, 2 attention]."""
+        """Return a layer's keys and values, [tokens, hypotheses, width]."""
         return self._view(layer, self.length, self.hypotheses)
 
     def _view(self, layer: int, tokens: int, hypotheses: int) -> Tensor:
@@ -85,21 +87,25 @@ class AppendingCache(Protocol):
     """The part of a cache that a decoding step uses."""
 
     def append(self, layer: int, added: Tensor) -> Tensor:
-        """Append the newest token's keys and values, [n, 2 attention]; return all, [tokens, n, 2 attention]."""
+        """Append the newest token's keys and values, [n, width]; return all, [tokens, n, width]."""
 
 
 class DecodeStep:
-    """The newest token of each hypothesis attending to itself and earlier ones. `bias` is added to the scores."""
+    """The newest token of each hypothesis attending to itself and earlier ones. `bias` is added to the scores; `turns`
+    are the tokens' rotary positions, None if the stack has none."""
 
-    def __init__(self, stack: Stack, cache: AppendingCache, bias: ScoreBias) -> None:
+    def __init__(self, stack: Stack, cache: AppendingCache, bias: ScoreBias, turns: Turns | None = None) -> None:
         self._heads = Heads.of(stack)
-        self._scale = stack.attention_scale
+        self._formula = formula_of(stack)
         self._cache = cache
         self._bias = bias
+        self._turns = turns
 
     def attend(self, layer: int, projected: Tensor) -> Tensor:
         """Return the attention of each hypothesis's newest token."""
         heads = self._heads
+        if self._turns is not None:
+            self._turns.turn(layer, projected)
         query, added = heads.split_step(projected)
         keys, values = heads.split_keys_values(self._cache.append(layer, added).transpose(0, 1))
-        return heads.join(attend(query, keys, values, self._bias.of(layer), scale=self._scale))
+        return heads.join(self._formula(query, keys, values, self._bias.of(layer)))

@@ -33,11 +33,15 @@ class LayerBuilder:
         """Return an array as a tensor that owns its memory."""
         return as_tensor(self._weights[name]).to(self.device, self.dtype)
 
-    def linear(self, *prefixes: str) -> Linear:
-        """Return the linear layers of `prefixes` as one, their outputs side by side."""
+    def linear(self, *prefixes: str, rows: Tensor | None = None) -> Linear:
+        """Return the linear layers of `prefixes` as one, their outputs side by side, in the order `rows` if given."""
         weight = joined([self.tensor(f"{prefix}.weight") for prefix in prefixes])
         with_bias = f"{prefixes[0]}.bias" in self
-        return self.form(weight, joined([self.tensor(f"{prefix}.bias") for prefix in prefixes]) if with_bias else None)
+        bias = joined([self.tensor(f"{prefix}.bias") for prefix in prefixes]) if with_bias else None
+        if rows is not None:
+            rows = rows.to(self.device)
+            weight, bias = weight[rows], None if bias is None else bias[rows]
+        return self.form(weight, bias)
 
     def form(self, weight: Tensor, bias: Tensor | None) -> Linear:
         """Return a linear layer in the form that this engine multiplies fastest."""

@@ -95,6 +95,7 @@ class Network:
             stack.stack,
             layout,
             stack.full_sequence_bias(layout, mask, self.like),
+            stack.turns(layout),
             cache=None if state is None else state.cache,
             attentions=attentions,
         )

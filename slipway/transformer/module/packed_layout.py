@@ -44,6 +44,11 @@ class PackedLayout:
         return torch.repeat_interleave(torch.arange(self.rows, device=self._device), self._tensor(self.lengths))
 
     @cached_property
+    def row_lengths(self) -> Tensor:
+        """The length of each token's row, int64 [tokens]."""
+        return self._tensor(self.lengths)[self.row_of_token]
+
+    @cached_property
     def last(self) -> Tensor:
         """The index of each row's last token, int64 [rows]."""
         return self._tensor(self.lengths).cumsum(0) - 1

@@ -15,6 +15,7 @@ from slipway.transformer.module.inputs import EmbeddedTokens, Images, PackedSequ
 from slipway.transformer.module.layer_builder import LayerBuilder
 from slipway.transformer.module.packed_layout import PackedLayout
 from slipway.transformer.module.relative_bias import RelativeBias
+from slipway.transformer.module.rotation import StackRotation, Turns
 from slipway.transformer.module.score_bias import ScoreBias
 from slipway.transformer.spec import Stack
 from slipway.transformer.weights import relative_biases
@@ -70,6 +71,7 @@ class StackNetwork:
             RelativeBias(builder.tensor(each), furthest=stack.relative_max_distance, both_ways=not self.causal)
             for each in relative_biases(name, stack)
         ]
+        self.rotation = StackRotation(stack, builder.device) if stack.rotary is not None else None
         self.layers = [
             Layer(builder, f"{name}.layers.{layer}", layer, stack, cross=cross) for layer in range(stack.layers)
         ]
@@ -93,8 +95,8 @@ class StackNetwork:
         return self.embedding(content.ids, sequences.layout.positions, features, content.overrides)
 
     def memories(self, encoded: Tensor, features: TokenFeatures) -> list[Tensor]:
-        """Return each layer's keys and values for an encoder's hidden states, [tokens, 2 attention]; `features` are per
-        token."""
+        """Return each layer's keys and values for an encoder's hidden states, [tokens, 2 key-value width]; `features`
+        are per token."""
         return [cross.memory(encoded, features) for layer in self.layers if (cross := layer.cross) is not None]
 
     def masked_tokens(self, ids: Tensor | None) -> Tensor | None:
@@ -102,6 +104,12 @@ class StackNetwork:
         if self.stack.padding_id is None or ids is None:
             return None
         return ids == self.stack.padding_id
+
+    def turns(self, layout: PackedLayout) -> Turns | None:
+        """Return the rotary positions of whole sequences, None if the stack has none."""
+        if self.rotation is None:
+            return None
+        return self.rotation.at(layout.positions, layout.row_lengths, longest=layout.width)
 
     def full_sequence_bias(self, layout: PackedLayout, key_mask: Tensor | None, like: Tensor) -> ScoreBias:
         """Return the bias to add to the scores when whole sequences attend to themselves."""

@@ -20,7 +20,7 @@ from slipway.transformer.spec import Positions
 
 
 class StaticKeyValueCache:
-    """Keys and values of all layers in buffers [capacity, rows, 2 attention]; `position` int64 [1] is the column of the
+    """Keys and values of all layers in buffers [capacity, rows, width]; `position` int64 [1] is the column of the
     next token; its owner advances it."""
 
     def __init__(self, buffers: Sequence[Tensor], position: Tensor) -> None:
@@ -39,7 +39,7 @@ class StaticKeyValueCache:
         return cls(buffers, position)
 
     def append(self, layer: int, added: Tensor) -> Tensor:
-        """Store the newest token's keys and values, [rows, 2 attention]; return the buffer, [capacity, rows, ...]."""
+        """Store the newest token's keys and values, [rows, width]; return the buffer, [capacity, rows, width]."""
         return self._buffers[layer].index_copy_(0, self._position, added[None])
 
 
@@ -58,6 +58,8 @@ class StaticDecoderState:
         stack = self._decoder.stack
         self._last_place = stack.position_rows - 1 if stack.positions is Positions.TABLE else None
         self._relative = [each.static(capacity) for each in self._decoder.relative]
+        rotation = self._decoder.rotation
+        self._turns = None if rotation is None else rotation.static(capacity)
         self._columns = torch.arange(capacity, device=like.device)
         self._mask = like.new_zeros(capacity, rows)
         if state.mask is not None:
@@ -70,9 +72,9 @@ class StaticDecoderState:
         if self._last_place is not None:
             places = places.clamp(max=self._last_place)
         x = self._decoder.embedding(self.tokens, places, self._features)
-        hidden = self._decoder(
-            x, DecodeStep(self._decoder.stack, self._cache, self._bias()), self._cross_cache, self._features
-        )
+        turns = None if self._turns is None else self._turns(self._places, self._places + 1)
+        view = DecodeStep(self._decoder.stack, self._cache, self._bias(), turns)
+        hidden = self._decoder(x, view, self._cross_cache, self._features)
         self._position.add_(1)
         self._places.add_(1)
         return hidden

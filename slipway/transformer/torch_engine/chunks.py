@@ -60,7 +60,7 @@ def _encoding(spec: Transformer, row: SequenceRequest) -> int:
 def _caching(spec: Transformer, row: SequenceRequest) -> int:
     decoder = spec.output_stack
     memory = outer_length(spec, row) if spec.has_cross_attention else 0
-    return 2 * decoder.attention * decoder.layers * (hypotheses(row) * capacity(spec, row) + memory)
+    return 2 * decoder.key_value * decoder.layers * (hypotheses(row) * capacity(spec, row) + memory)
 
 
 def expected_tokens(stack_rows: Sequence[SequenceRequest], spec: Transformer, ahead: int = 64) -> int:
