@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -107,7 +108,8 @@ def _is_uncounted(tensor: Tensor) -> bool:
 class InferResponse:
     """One response. If `error` is set there are no outputs. `final` marks the last response to a request.
 
-    An empty final response (`empty`: no outputs, no error) only closes a decoupled request.
+    An empty final response (`empty`: no outputs, no error) only closes a decoupled request. If it is from the response
+    cache, `again` returns whether it may be given to an equal request once more, and counts that as a hit.
     """
 
     model_name: str = ""
@@ -118,6 +120,7 @@ class InferResponse:
     error: SlipwayError | None = None
     final: bool = True
     empty: bool = False
+    again: Callable[[], bool] | None = None
 
     def limit(self) -> None:
         """Replace outputs of more than `MAX_RESPONSE_BYTES` by an error, as far as a look at them tells."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import unquote
 
+from slipway.core.repeats import Repeats
 from slipway.core.version import requested_version
 from slipway.engine.api import Dataplane
 from slipway.errors import SlipwayError, unsupported
@@ -17,6 +18,7 @@ from slipway.rest import generate, health, infer, metadata, repository, settings
 from slipway.rest.context import Context, Match, ModelTarget, RestOptions, Route
 from slipway.rest.dispatch import Dispatcher
 from slipway.rest.exchange import Exchange
+from slipway.rest.framing import HttpHead
 from slipway.rest.openai.routes import find_openai
 from slipway.rest.response import JSON, error_body
 
@@ -68,7 +70,8 @@ _SHARED_MEMORY: Final[dict[str, dict[str, tuple[bytes, Route]]]] = {
 
 def build_app(dataplane: Dataplane, options: RestOptions | None = None) -> Callable[[Exchange], None]:
     """Return the handler with which a listener serves `dataplane`."""
-    context = Context(dataplane, options or RestOptions())
+    repeats = None if dataplane.cache_report() is None else Repeats[HttpHead]()
+    context = Context(dataplane, options or RestOptions(), repeats=repeats)
     app = App(context)
     return Dispatcher(context, app.route).handle if context.options.restrictions else app.handle
 

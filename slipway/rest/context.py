@@ -11,9 +11,11 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from slipway.config.header_pattern import HeaderPattern
 from slipway.config.purpose import Purpose
 from slipway.config.restrictions import Restriction
+from slipway.core.repeats import Repeats
 from slipway.engine.api import Dataplane
 from slipway.rest.access import Access
 from slipway.rest.exchange import Exchange
+from slipway.rest.framing import HttpHead
 from slipway.rest.openai.tokenizing import Tokenizers
 from slipway.rest.response import Envelope
 
@@ -38,6 +40,7 @@ class Context:
     options: RestOptions = field(default_factory=RestOptions)
     purposes: dict[str, tuple[ModelConfig, Purpose | None]] = field(default_factory=dict)  # of these configs, by model
     tokenizers: Tokenizers = field(default_factory=Tokenizers)
+    repeats: Repeats[HttpHead] | None = None  # if there is a response cache
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,16 @@ from typing import Final
 
 from slipway.config.header_pattern import HeaderPattern
 from slipway.core.large_work import LARGE, run_large
+from slipway.core.repeats import LARGEST_REPEAT, Repeat, Repeats
 from slipway.core.request import InferRequest, InferResponse
 from slipway.core.shared_bytes import Body
 from slipway.core.signature import ModelSignature
+from slipway.core.tensor import Raw
 from slipway.errors import SlipwayError, invalid, shown, unsupported
 from slipway.rest import explained, traced
 from slipway.rest.context import Context, ModelTarget
 from slipway.rest.exchange import Exchange
+from slipway.rest.framing import HttpHead
 from slipway.rest.large_answer import answer_compressed, answer_large, coding_line
 from slipway.rest.response import BINARY, JSON, error_body
 from slipway.wire.compression import CODINGS, choose_coding, compress, decompress
@@ -64,16 +67,56 @@ class InferCall:
         headers = self.binary_head % len(document) if blobs else JSON
         accepted = exchange.headers.get(b"accept-encoding")
         if accepted is None or not (coding := choose_coding(accepted.decode("latin-1"))):
-            exchange.answer(200, headers, document, *blobs)
+            self._answer(response, headers, document, *blobs)
         elif sum(map(len, blobs), len(document)) < _LARGE_ANSWER:
-            exchange.answer(200, headers + coding_line(coding), compress((document, *blobs), coding))
+            self._answer(response, headers + coding_line(coding), compress((document, *blobs), coding))
         else:
             exchange.run(answer_compressed(exchange, headers, (document, *blobs), coding))
+
+    def _answer(self, response: InferResponse, headers: bytes, *parts: Raw) -> None:  # noqa: ARG002
+        self._exchange.answer(200, headers, *parts)
+
+
+class RepeatableCall(InferCall):
+    """A call whose response, if it comes from the response cache, is kept for those who send equal bytes."""
+
+    __slots__ = ("_asked", "_repeats")
+
+    def __init__(
+        self, exchange: Exchange, encoding: ResponseEncoding, signature: ModelSignature, repeats: Repeats[HttpHead]
+    ) -> None:
+        super().__init__(exchange, encoding, signature)
+        self._repeats = repeats
+        self._asked = exchange.body if len(exchange.body) <= LARGEST_REPEAT else b""
+
+    def _answer(self, response: InferResponse, headers: bytes, *parts: Raw) -> None:
+        super()._answer(response, headers, *parts)
+        if response.again is not None and self._asked:
+            answer = headers, b"".join(parts)
+            repeat = Repeat(self._exchange.head, self._signature, response.again, answer)
+            self._repeats.keep(bytes(self._asked), repeat)
+
+
+def _answered_again(
+    context: Context, repeats: Repeats[HttpHead], exchange: Exchange, signature: ModelSignature
+) -> bool:
+    """Answer a request whose bytes got a cached response before; return whether that was possible."""
+    plane, body = context.dataplane, exchange.body
+    if len(body) > LARGEST_REPEAT or plane.tracing.active or plane.log_settings.verbose:
+        return False
+    kept = repeats.find(bytes(body))
+    if kept is None or kept.signature is not signature or kept.head != exchange.head or not kept.again():
+        return False
+    exchange.answer(200, *kept.parts)
+    return True
 
 
 def infer(context: Context, exchange: Exchange, target: ModelTarget, call_type: type[InferCall] = InferCall) -> None:
     """Answer an infer request; a `call_type` other than the usual one answers in another form."""
     signature = context.dataplane.signature(target.model, target.version)
+    repeats = context.repeats
+    if repeats is not None and _answered_again(context, repeats, exchange, signature):
+        return
     if signature.decoupled:
         raise unsupported("HTTP end point doesn't support models with decoupled transaction policy")
     coding = exchange.headers.get(b"content-encoding", _IDENTITY)
@@ -87,7 +130,10 @@ def infer(context: Context, exchange: Exchange, target: ModelTarget, call_type: 
         except SlipwayError:
             context.dataplane.record_rejected(target.model, target.version)
             raise
-        call = call_type(exchange, encoding, signature)
+        if repeats is None or type(request) is not InferRequest:  # what is in shared memory may change
+            call = call_type(exchange, encoding, signature)
+        else:
+            call = RepeatableCall(exchange, encoding, signature, repeats)
         if len(exchange.body) > LARGE and request.has_large_strings:
             exchange.run(_submit_counted(context, exchange, request, call))
         else:

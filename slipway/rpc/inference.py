@@ -19,7 +19,8 @@ from tritonclient.grpc import service_pb2
 from slipway.config.restrictions import Restrictions
 from slipway.core.large_work import LARGE, run_large
 from slipway.core.pending import Pending
-from slipway.core.request import InferResponse
+from slipway.core.repeats import Repeat, Repeats
+from slipway.core.request import InferRequest, InferResponse
 from slipway.core.signature import ModelSignature
 from slipway.core.tensor import Raw
 from slipway.core.version import requested_version
@@ -42,6 +43,7 @@ from slipway.wire.protobuf_response import encode_response, is_large_answer, pre
 
 Call = TypeVar("Call", bound=Hashable)
 Reply = Callable[[Call, bytes, SlipwayError | None], None]
+Keep = Callable[[Callable[[], bool], bytes], None]  # keeps an encoded response, see `core/repeats.py`
 
 _LOG: Final = logging.getLogger("slipway.rpc")
 
@@ -87,6 +89,7 @@ class UnaryInference(Generic[Call]):
         self._held: dict[Call, int] = {}  # bytes of large messages that are being answered
         self._traces: dict[Call, RequestTrace] = {}
         self._large: set[asyncio.Task[None]] = set()  # large messages and responses in threads
+        self._repeats = None if dataplane.cache_report() is None else Repeats[tuple[str, str]]()
 
     def start(
         self, call: Call, payload: bytes, headers: ForwardedHeaders | None = None, client: object = ()
@@ -110,8 +113,10 @@ class UnaryInference(Generic[Call]):
                 return large
         try:
             in_flight.refuse_if_stopping()
+            if self._repeats is not None and headers is None and self._answered_again(self._repeats, call, payload):
+                return None
             message, raws = parse_request(payload)
-            pending = self._submit(call, message, raws, headers, client)
+            pending = self._submit(call, message, raws, headers, client, payload)
         except SlipwayError as error:
             self._answer(call, b"", error)
             return None
@@ -143,7 +148,9 @@ class UnaryInference(Generic[Call]):
         raws: Sequence[Raw],
         headers: ForwardedHeaders | None,
         client: object,
+        payload: bytes = b"",
     ) -> Pending:
+        """Submit the request in a message. `payload` is the message, if its response may be kept."""
         name, version = message.model_name, requested_version(message.model_version)
         signature = self._dataplane.signature(name, version)
         if signature.decoupled:
@@ -157,10 +164,13 @@ class UnaryInference(Generic[Call]):
             raise
         if decoded.request.explanation is not None:
             self._check_explanation(name, version, client)
+        keep = None
+        if payload and self._repeats is not None and headers is None and type(decoded.request) is InferRequest:
+            keep = partial(_keep, self._repeats, payload, (name, version), signature)
         if decoded.classes or signature.has_string_outputs:
-            deliver = partial(self._deliver_prepared, call, decoded.classes, signature)
+            deliver = partial(self._deliver_prepared, call, keep, decoded.classes, signature)
         else:
-            deliver = partial(self._deliver, call)
+            deliver = partial(self._deliver, call, keep)
         tracing = self._dataplane.tracing
         if tracing.active:
             metadata = self._clients.metadata(client) if tracing.has_context else ()
@@ -168,6 +178,18 @@ class UnaryInference(Generic[Call]):
             if trace is not None:
                 self._traces[call] = trace
         return self._dataplane.submit(decoded.request, deliver)
+
+    def _answered_again(self, repeats: Repeats[tuple[str, str]], call: Call, payload: bytes) -> bool:
+        """Answer a message whose bytes got a response from the response cache before; return whether that was
+        possible."""
+        plane, kept = self._dataplane, repeats.find(payload)
+        if kept is None or plane.tracing.active or plane.log_settings.verbose:
+            return False
+        name, version = kept.head
+        if plane.signature(name, version) is not kept.signature or not kept.again():
+            return False
+        self._answer(call, kept.parts[0], None)
+        return True
 
     def _check_explanation(self, name: str, version: str, client: object) -> None:
         if not self._restrictions:
@@ -179,7 +201,12 @@ class UnaryInference(Generic[Call]):
             raise
 
     def _deliver_prepared(
-        self, call: Call, classes: Mapping[str, int], signature: ModelSignature, response: InferResponse
+        self,
+        call: Call,
+        keep: Keep | None,
+        classes: Mapping[str, int],
+        signature: ModelSignature,
+        response: InferResponse,
     ) -> None:
         if response.error is None:
             try:
@@ -189,7 +216,7 @@ class UnaryInference(Generic[Call]):
                 prepare(response, classes, signature)
             except Exception:  # noqa: BLE001  a model may return anything
                 response.error = unsendable(response)
-        self._deliver(call, response)
+        self._deliver(call, keep, response)
 
     async def _deliver_large(
         self, call: Call, classes: Mapping[str, int], signature: ModelSignature, response: InferResponse
@@ -198,9 +225,9 @@ class UnaryInference(Generic[Call]):
             await run_large(prepare, response, classes, signature)
         except Exception:  # noqa: BLE001  as above
             response.error = unsendable(response)
-        self._deliver(call, response)
+        self._deliver(call, None, response)
 
-    def _deliver(self, call: Call, response: InferResponse) -> None:
+    def _deliver(self, call: Call, keep: Keep | None, response: InferResponse) -> None:
         if response.error is not None:
             self._answer(call, b"", response.error)
             return
@@ -212,6 +239,8 @@ class UnaryInference(Generic[Call]):
             self._answer(call, b"", unsendable(response))
         else:
             self._answer(call, payload, None)
+            if keep is not None and response.again is not None:
+                keep(response.again, payload)
 
     def _answer(self, call: Call, payload: bytes, error: SlipwayError | None) -> None:
         self._in_flight.leave()
@@ -250,6 +279,17 @@ def unsendable(response: InferResponse) -> SlipwayError:
     _LOG.exception("the response of model '%s' cannot be sent", response.model_name)
     error = sys.exception()
     return unforeseen(error) if isinstance(error, MemoryError) else internal("the response cannot be encoded")
+
+
+def _keep(
+    repeats: Repeats[tuple[str, str]],
+    asked: bytes,
+    named: tuple[str, str],
+    signature: ModelSignature,
+    again: Callable[[], bool],
+    answer: bytes,
+) -> None:
+    repeats.keep(asked, Repeat(named, signature, again, (answer,)))
 
 
 def _encode(response: InferResponse) -> bytes:

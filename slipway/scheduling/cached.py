@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from time import monotonic_ns
 from typing import Any, Final
+from weakref import ref
 
 from slipway.core.explanation import Wait
 from slipway.core.large_work import LARGE, run_large
@@ -61,6 +62,23 @@ class _Miss:
             self._early = response
 
 
+class _Hit:
+    """Gives a response once more, if the model would still answer with it. It does not keep the model alive."""
+
+    __slots__ = ("_found", "_identity", "_key", "_scheduler")
+
+    def __init__(self, scheduler: CachedScheduler, identity: bytes, key: bytes, found: StoredResponse) -> None:
+        self._scheduler = ref(scheduler)
+        self._identity = identity
+        self._key = key
+        self._found = found
+
+    def __call__(self) -> bool:
+        """Return whether the cache still has the response for the model as it is loaded now; count the hit."""
+        scheduler = self._scheduler()
+        return scheduler is not None and scheduler.repeat(self._identity, self._key, self._found)
+
+
 class CachedScheduler:
     """Answers from `cache` what it can and passes the rest to `scheduler`. Implements `scheduling.api.Scheduler`.
 
@@ -104,9 +122,24 @@ class CachedScheduler:
         key = request_key(identity, request, self._signature.outputs)
         found = self._cache.lookup(key)
         if found is None or isinstance(found, StoredResponse):
-            self._proceed(pending, key, found, begin)
+            again = None
+            if found is not None and request.explanation is None and request.trace is None:
+                again = _Hit(self, identity, key, found)
+            self._proceed(pending, key, found, begin, again)
         else:
             self._defer(pending, begin, _with_key(key, found))
+
+    def repeat(self, identity: bytes, key: bytes, found: StoredResponse) -> bool:
+        """Count a hit with a response that was `found` before, and return True, if a look-up would find it now."""
+        if self._drain.closed or self._identity() != identity:
+            return False
+        begin = monotonic_ns()
+        if self._cache.lookup(key) is not found:
+            return False
+        end = monotonic_ns()
+        self._cache.statistics.record_lookup(end - begin, hit=True)
+        self._statistics.record_cache_hit(begin, begin, end)
+        return True
 
     def is_idle(self) -> bool:
         """Return whether every accepted request is answered."""
@@ -163,7 +196,7 @@ class CachedScheduler:
 
     # Hits and misses
 
-    def _proceed(self, pending: Pending, key: bytes, found: Found, begin: int) -> None:
+    def _proceed(self, pending: Pending, key: bytes, found: Found, begin: int, again: _Hit | None = None) -> None:
         end = monotonic_ns()
         self._cache.statistics.record_lookup(end - begin, hit=found is not None)
         if pending.request.explanation is not None:
@@ -178,6 +211,7 @@ class CachedScheduler:
             pending.request.id,
             outputs=found.outputs(),
             parameters=dict(found.parameters),
+            again=again,
         )
         pending.timing = Timing(end, end, end, end)  # an ensemble adds up its steps: this one computed nothing
         pending.deliver(response)

@@ -9,6 +9,7 @@ import weakref
 import numpy as np
 import pytest
 
+from slipway.core.explanation import Explanation
 from slipway.core.large_work import LARGE
 from slipway.core.request import InferResponse
 from slipway.core.statistics import ModelStatistics
@@ -409,5 +410,56 @@ def test_a_response_is_as_long_as_the_model_made_it():
         batch[:] = 0
         assert model.ask("b") == [[2.0, 3.0]]
         assert model.executed == ["a"]
+
+    run(scenario)
+
+
+def test_a_hit_is_given_again_while_a_look_up_would_find_it():
+    async def scenario():
+        model = Model()
+        model.ask("a")
+        model.ask("b")
+        (hit,) = model.client.answers["b"]
+        counted = model.statistics.cache_hit.count
+        assert hit.again()
+        assert hit.again()
+        assert model.statistics.cache_hit.count == model.cache.statistics.hits == counted + 2
+
+        model.identity = bytes(31) + b"1"  # loaded again
+        assert not hit.again()
+        model.identity = bytes(32)
+        assert hit.again()
+        await model.cache.close()  # evicted
+        assert not hit.again()
+        assert model.statistics.cache_hit.count == counted + 3
+
+    run(scenario)
+
+
+def test_a_hit_is_not_given_again_once_the_model_drains_and_does_not_keep_it_alive():
+    async def scenario():
+        model = Model()
+        model.ask("a")
+        model.ask("b")
+        again = model.client.answers["b"][0].again
+        await model.scheduler.drain()
+        assert not again()
+        gone = weakref.ref(model.scheduler)
+        del model
+        gc.collect()
+        assert gone() is None
+        assert not again()
+
+    run(scenario)
+
+
+def test_responses_that_differ_by_who_asks_may_not_be_given_again():
+    async def scenario():
+        model = Model()
+        model.ask("a")
+        model.ask("explained", explanation=Explanation())
+        model.ask("plain")
+        may_repeat = {name: model.client.answers[name][0].again is not None for name in model.client.answers}
+        assert may_repeat == {"a": False, "explained": False, "plain": True}
 
     run(scenario)

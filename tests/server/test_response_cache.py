@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc
 import tritonclient.http
+from tritonclient.utils import InferenceServerException, shared_memory
 
 from benchmarks.serving import ServerFailedError, running_server
 from tests.kits.calls import infer, infer_json, tensors
@@ -114,6 +115,63 @@ def test_the_least_recently_used_responses_make_room(repository):
         assert shown["nv_cache_num_evictions"] == 61 - shown["nv_cache_num_entries"] > 0
         assert shown["nv_cache_util"] <= 1
         assert "--response-cache-byte-size is deprecated" in server.log
+
+
+def test_equal_bytes_get_equal_bytes_until_the_model_is_loaded_again(tmp_path):
+    """The fourth request is answered without being decoded: it is counted, and ends with the model as the others do."""
+    (write_config(tmp_path, "counting", CONFIG) / "model.py").write_text(COUNTING)
+    flags = ("--cache-config=local,size=1000000", "--model-control-mode=explicit", "--load-model=counting")
+    with (
+        running_server(tmp_path, *flags) as server,
+        tritonclient.http.InferenceServerClient(server.http) as http,
+        tritonclient.grpc.InferenceServerClient(server.grpc) as grpc,
+    ):
+        for client, module in ((http, tritonclient.http), (grpc, tritonclient.grpc)):
+            inputs = tensors(module, given(1, 2))
+            for name in ("a", "a", "a", "b", "b", "a", "", ""):
+                answer = client.infer("counting", inputs, request_id=name)
+                response = answer.get_response()
+                assert (response["id"] if module is tritonclient.http and name else name) == name
+                assert answer.as_numpy("COUNT").item() == 1
+                np.testing.assert_array_equal(answer.as_numpy("OUT"), [[1, 2]])
+        assert metrics(server)["nv_cache_num_hits"] == 15
+        before = http.get_inference_statistics("counting")["model_stats"][0]["inference_stats"]
+        assert (before["success"]["count"], before["cache_hit"]["count"]) == (16, 15)
+
+        (tmp_path / "counting/1/model.py").write_text(COUNTING.replace("self.executed = 0", "self.executed = 10"))
+        http.load_model("counting")
+        for client, module in ((http, tritonclient.http), (grpc, tritonclient.grpc)):
+            counts = [client.infer("counting", tensors(module, given(1, 2))).as_numpy("COUNT").item() for _ in range(4)]
+            assert counts == [11] * 4
+
+        settings = {"log_verbose_level": 1}
+        http.update_log_settings(settings)
+        assert infer(http, "counting", given(1, 2), "COUNT").item() == 11
+        assert "counting" in server.log.splitlines()[-1]
+        http.update_log_settings({"log_verbose_level": 0})
+        http.unload_model("counting")
+        for client in (http, grpc):
+            with pytest.raises(InferenceServerException, match="unknown model"):
+                infer(client, "counting", given(1, 2), "COUNT")
+
+
+def test_a_region_that_was_written_again_is_another_request(repository):
+    region = shared_memory.create_shared_memory_region("in", "/slipway_cached_in", 8)
+    try:
+        with (
+            running_server(repository, "--cache-config=local,size=1000000", "--allow-client-shm") as server,
+            tritonclient.http.InferenceServerClient(server.http) as http,
+            tritonclient.grpc.InferenceServerClient(server.grpc) as grpc,
+        ):
+            http.register_system_shared_memory("in", "/slipway_cached_in", 8)
+            for client, module in ((http, tritonclient.http), (grpc, tritonclient.grpc)):
+                asked = module.InferInput("IN", [1, 2], "FP32")
+                asked.set_shared_memory("in", 8)
+                for value in (3, 3, 3, 4, 4, 4):
+                    shared_memory.set_shared_memory_region(region, [np.array([value, 1], np.float32)])
+                    np.testing.assert_array_equal(client.infer("counting", [asked]).as_numpy("OUT"), [[value, 1]])
+    finally:
+        shared_memory.destroy_shared_memory_region(region)
 
 
 def test_large_tensors_come_from_the_cache_whole(repository):
