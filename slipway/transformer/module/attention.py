@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from slipway.transformer.module.inputs import TokenFeatures
 from slipway.transformer.module.layer_builder import LayerBuilder
+from slipway.transformer.module.projection_norm import projection_norm
 from slipway.transformer.module.rotation import row_order
 from slipway.transformer.spec import Stack
 
@@ -89,7 +90,9 @@ class Attention:
     def __init__(self, builder: LayerBuilder, prefix: str, layer: int, stack: Stack) -> None:
         self._layer = layer
         into = [f"{prefix}.{part}" for part in ("query", "key", "value")]
-        self._into = builder.linear(*into, rows=row_order(stack, layer))
+        rows = row_order(stack, layer)
+        self._into = builder.linear(*into, rows=rows)
+        self._norm = projection_norm(builder, prefix, stack, "query", "key", rows=rows)
         self._out = builder.linear(f"{prefix}.output")
         self._scale = key_value_scale(builder, prefix, stack, with_query=True)
 
@@ -98,6 +101,8 @@ class Attention:
         projected = self._into(x)
         if self._scale is not None and features.tasks is not None:
             projected = projected * self._scale[features.tasks]
+        if self._norm is not None:
+            self._norm.normalise(projected)
         return self._out(view.attend(self._layer, projected))
 
 
@@ -108,6 +113,8 @@ class CrossAttention:
         self._layer = layer
         self._query = builder.linear(f"{prefix}.query")
         self._memory = builder.linear(f"{prefix}.key", f"{prefix}.value")
+        self._query_norm = projection_norm(builder, prefix, stack, "query")
+        self._key_norm = projection_norm(builder, prefix, stack, "key")
         self._out = builder.linear(f"{prefix}.output")
         self._scale = key_value_scale(builder, prefix, stack, with_query=False)
 
@@ -116,11 +123,16 @@ class CrossAttention:
         projected = self._memory(encoded)
         if self._scale is not None and features.tasks is not None:
             projected = projected * self._scale[features.tasks]
+        if self._key_norm is not None:
+            self._key_norm.normalise(projected)
         return projected
 
     def __call__(self, x: Tensor, view: AttentionView) -> Tensor:
         """Return [tokens, hidden]."""
-        return self._out(view.attend(self._layer, self._query(x)))
+        query = self._query(x)
+        if self._query_norm is not None:
+            self._query_norm.normalise(query)
+        return self._out(view.attend(self._layer, query))
 
 
 def attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, *, scale: float) -> Tensor:
@@ -131,11 +143,7 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, *, 
 def attend_with_probabilities(
     query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None, *, scale: float
 ) -> tuple[Tensor, Tensor]:
-    """Return the result of attention and the probabilities [rows, heads, queries, keys]; neighbouring query heads may
-    share a head of keys and values."""
-    sharing = query.shape[1] // keys.shape[1]
-    if sharing > 1:
-        keys, values = keys.repeat_interleave(sharing, 1), values.repeat_interleave(sharing, 1)
+    """Return the result of `attend` and the probabilities [rows, heads, queries, keys]."""
     scores = torch.matmul(query, keys.transpose(2, 3)) * scale
     if bias is not None:
         scores = scores + bias

@@ -60,7 +60,9 @@ class DecoderState:
         """Feed one token per hypothesis and return its hidden state, [n, hidden]."""
         decoder = self.decoder
         x = decoder.embedding(tokens, self.positions, self.features, overrides)
-        view = DecodeStep(decoder.stack, self.cache, self._bias(tokens), self._turns())
+        stack = decoder.stack
+        window = stack.window if stack.window_layers and self.cache.length >= stack.window else 0
+        view = DecodeStep(stack, self.cache, self._bias(tokens), self._turns(), window)
         hidden = decoder(x, view, self.cross_cache, self.features)
         self.cache.advance(tokens.shape[0])
         self.positions = self.positions + 1

@@ -74,6 +74,13 @@ class MixtureOfExperts:
         return x.new_ones(x.shape[0], 1), features.experts[:, None]
 
 
+def feed_forward(builder: LayerBuilder, prefix: str, layer: int, stack: Stack) -> FeedForwardBlock:
+    """Return the feed-forward block of a layer."""
+    if stack.experts is not None and stack.has_experts(layer):
+        return MixtureOfExperts(builder, prefix, stack, stack.experts)
+    return FeedForward(builder, prefix, stack)
+
+
 def _feed(x: Tensor, wide: Linear, down: Linear, stack: Stack, scale: Tensor | None) -> Tensor:
     """Return down(activation(up x)), or down(activation(up x) * gated x) with both wide products in one; `scale` is
     IA3's scale for each token's inner activation."""

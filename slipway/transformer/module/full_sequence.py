@@ -8,13 +8,13 @@ from functools import partial
 
 from torch import Tensor
 
-from slipway.transformer.module.attention import Heads, attend_with_probabilities
-from slipway.transformer.module.attention_formula import formula_of
+from slipway.transformer.module.attention import Heads
+from slipway.transformer.module.attention_formula import formula_of, visible_formula_of
 from slipway.transformer.module.key_value_cache import KeyValueCache
 from slipway.transformer.module.packed_layout import PackedLayout
 from slipway.transformer.module.relative_bias import RelativeBias
 from slipway.transformer.module.rotation import Turns
-from slipway.transformer.module.score_bias import ScoreBias
+from slipway.transformer.module.score_bias import LocalMask, ScoreBias
 from slipway.transformer.spec import Stack
 
 
@@ -44,19 +44,28 @@ class FullSequence:
         if self.attentions is None:
             gathered = formula_of(self.stack)(query, keys, values, bias)
         else:
-            scale = self.stack.attention_scale
-            gathered, seen = attend_with_probabilities(query, keys, values, bias, scale=scale)
+            gathered, seen = visible_formula_of(self.stack)(query, keys, values, bias)
             self.attentions.append(seen)
         return layout.gather(heads.join(gathered).view(layout.rows, layout.width, -1))
 
 
 def full_sequence_bias(
-    layout: PackedLayout, relative: Sequence[RelativeBias], key_mask: Tensor | None, *, causal: bool, like: Tensor
+    stack: Stack,
+    layout: PackedLayout,
+    relative: Sequence[RelativeBias],
+    key_mask: Tensor | None,
+    *,
+    causal: bool,
+    like: Tensor,
 ) -> ScoreBias:
-    """Return the bias to add to the scores of whole sequences: relative positions, masked keys and, for a decoder, the
-    future."""
+    """Return the bias to add to the scores of whole sequences: relative positions, masked keys, what is before the
+    window of a layer and, for a decoder, the future."""
     mask = None if key_mask is None else key_mask[:, None, None, :]
     if causal and layout.width > 1:
         future = like.new_full((layout.width, layout.width), float("-inf")).triu(1)[None, None]
         mask = future if mask is None else mask + future
-    return ScoreBias(mask, [partial(each.full, layout.width) for each in relative])
+    local = None
+    if stack.window_layers and layout.width > stack.window:
+        far = like.new_full((layout.width, layout.width), float("-inf")).tril(-stack.window)[None, None]
+        local = LocalMask(far if mask is None else mask + far, stack.window_layers)
+    return ScoreBias(mask, [partial(each.full, layout.width) for each in relative], local)

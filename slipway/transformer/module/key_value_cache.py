@@ -91,15 +91,20 @@ class AppendingCache(Protocol):
 
 
 class DecodeStep:
-    """The newest token of each hypothesis attending to itself and earlier ones. `bias` is added to the scores; `turns`
-    are the tokens' rotary positions, None if the stack has none."""
+    """The newest token of each hypothesis attending to itself and earlier ones."""
 
-    def __init__(self, stack: Stack, cache: AppendingCache, bias: ScoreBias, turns: Turns | None = None) -> None:
+    def __init__(
+        self, stack: Stack, cache: AppendingCache, bias: ScoreBias, turns: Turns | None = None, window: int = 0
+    ) -> None:
+        """`bias` is added to the scores. `turns` are the tokens' rotary positions. With a `window`, the stack's layers
+        with windows attend only to the last so many tokens of the cache."""
         self._heads = Heads.of(stack)
         self._formula = formula_of(stack)
         self._cache = cache
         self._bias = bias
         self._turns = turns
+        self._window = window
+        self._window_layers = stack.window_layers if window else ()
 
     def attend(self, layer: int, projected: Tensor) -> Tensor:
         """Return the attention of each hypothesis's newest token."""
@@ -107,5 +112,8 @@ class DecodeStep:
         if self._turns is not None:
             self._turns.turn(layer, projected)
         query, added = heads.split_step(projected)
-        keys, values = heads.split_keys_values(self._cache.append(layer, added).transpose(0, 1))
-        return heads.join(self._formula(query, keys, values, self._bias.of(layer)))
+        held, bias = self._cache.append(layer, added), self._bias.of(layer)
+        if layer in self._window_layers:
+            held, bias = held[-self._window :], None if bias is None else bias[..., -self._window :]
+        keys, values = heads.split_keys_values(held.transpose(0, 1))
+        return heads.join(self._formula(query, keys, values, bias))

@@ -78,7 +78,9 @@ class Network:
         """Return the scores over the vocabulary, float32 [n, vocabulary], for a decoder's hidden states."""
         if self.spec.logit_scale != 1.0:
             hidden = hidden * self.spec.logit_scale
-        return self._head(hidden).float()
+        scores = self._head(hidden).float()
+        cap = self.spec.logit_softcap
+        return scores.div_(cap).tanh_().mul_(cap) if cap else scores
 
     def _run(
         self,

@@ -1,10 +1,19 @@
-"""What is added to the attention scores of each layer: masks, which all layers share, and relative positions."""
+"""What is added to the attention scores of each layer: masks, which layers share, and relative positions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class LocalMask:
+    """The mask of the layers with a window, in place of that of the others."""
+
+    mask: Tensor
+    layers: tuple[int, ...]
 
 
 class ScoreBias:
@@ -14,14 +23,26 @@ class ScoreBias:
     would take a grid of memory per layer.
     """
 
-    def __init__(self, mask: Tensor | None, relative: Sequence[Callable[[], Tensor]] = ()) -> None:
+    def __init__(
+        self, mask: Tensor | None, relative: Sequence[Callable[[], Tensor]] = (), local: LocalMask | None = None
+    ) -> None:
         self._mask = mask
         self._own = relative if len(relative) > 1 else ()
-        self._shared = self._with_mask(relative[0]()) if len(relative) == 1 else mask
+        shared = relative[0]() if len(relative) == 1 else None
+        self._shared = _sum(shared, mask)
+        self._local_layers = () if local is None else local.layers
+        self._local = None if local is None else local.mask
+        self._shared_local = _sum(shared, self._local)
 
     def of(self, layer: int) -> Tensor | None:
         """Return the bias of a layer, None if nothing is added."""
-        return self._with_mask(self._own[layer]()) if self._own else self._shared
+        local = layer in self._local_layers
+        if self._own:
+            return _sum(self._own[layer](), self._local if local else self._mask)
+        return self._shared_local if local else self._shared
 
-    def _with_mask(self, bias: Tensor) -> Tensor:
-        return bias if self._mask is None else bias + self._mask
+
+def _sum(bias: Tensor | None, mask: Tensor | None) -> Tensor | None:
+    if bias is None or mask is None:
+        return mask if bias is None else bias
+    return bias + mask

@@ -15,7 +15,7 @@ from torch import Tensor
 from slipway.transformer.module.decoder_state import DecoderState
 from slipway.transformer.module.key_value_cache import DecodeStep, KeyValueCache
 from slipway.transformer.module.packed_layout import masked_score
-from slipway.transformer.module.score_bias import ScoreBias
+from slipway.transformer.module.score_bias import LocalMask, ScoreBias
 from slipway.transformer.spec import Positions
 
 
@@ -93,4 +93,12 @@ class StaticDecoderState:
         later = self._mask.masked_fill((self._columns > self._position)[:, None], float("-inf"))
         mask = later.t()[:, None, None, :].contiguous()
         distances = self._columns - self._position
-        return ScoreBias(mask, [partial(each, distances) for each in self._relative])
+        return ScoreBias(mask, [partial(each, distances) for each in self._relative], self._local(later))
+
+    def _local(self, mask: Tensor) -> LocalMask | None:
+        """Return the mask of the layers with a window, made of that of the others, [capacity, rows]."""
+        stack = self._decoder.stack
+        if not stack.window_layers or len(self._columns) <= stack.window:
+            return None
+        near = mask.masked_fill((self._columns <= self._position - stack.window)[:, None], float("-inf"))
+        return LocalMask(near.t()[:, None, None, :].contiguous(), stack.window_layers)
