@@ -12,6 +12,8 @@ from typing import Final
 
 from slipway.checkpoints.checkpoint import Checkpoint
 from slipway.checkpoints.huggingface.bart import read_bart
+from slipway.checkpoints.huggingface.decoder import read_decoder
+from slipway.checkpoints.huggingface.decoder_families import DECODER_FAMILIES
 from slipway.checkpoints.huggingface.encoders import read_bert, read_vit
 from slipway.checkpoints.huggingface.gpt2 import read_gpt2
 from slipway.checkpoints.huggingface.image_reader import MODEL_TYPE, read_image_reader
@@ -34,6 +36,7 @@ FAMILIES: Final[dict[str, Callable[[HuggingFaceSettings, StoredArrays], Checkpoi
     "umt5": read_t5,
     "vit": read_vit,
     MODEL_TYPE: read_image_reader,
+    **dict.fromkeys(DECODER_FAMILIES, read_decoder),
 }
 
 
@@ -44,6 +47,7 @@ class HuggingFaceCheckpoint(Checkpoint):
     model_type: str
     padding_id: int | None
     end_ids: tuple[int, ...]  # all ids that end a text; `spec.end_id` is the first
+    ignored_settings: tuple[str, ...] = ()  # settings of config.json that are unknown, and without effect
 
 
 def read_huggingface(directory: Path) -> HuggingFaceCheckpoint:
@@ -70,4 +74,5 @@ def read_huggingface(directory: Path) -> HuggingFaceCheckpoint:
         model_type=settings.model_type,
         padding_id=padding[0] if padding else None,
         end_ids=generating.token_ids("eos_token_id"),
+        ignored_settings=draft.ignored,
     )

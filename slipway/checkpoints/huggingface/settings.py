@@ -6,11 +6,12 @@ Knows no architecture: the families' modules know which keys matter.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
+from slipway.checkpoints.huggingface.consulted import Consulted
 from slipway.errors import invalid, shown
 from slipway.foreign_json import read_foreign
 from slipway.transformer.spec import Activation
@@ -30,6 +31,7 @@ _OF_THE_WHOLE: Final = (
     "architectures", "auto_map", "decoder", "dtype", "encoder", "is_encoder_decoder", "model_type",
     "tie_word_embeddings", "torch_dtype", "transformers_version",
 )  # fmt: skip
+_COUNTED: Final = ("layer", "head", "num_experts", "num_local_experts")
 _MOST_LAYERS: Final = 4096  # the tables of arrays have rows for each layer, before a file is opened
 _LARGEST_SIZE: Final = 1 << 31
 _FLOAT_LIMIT: Final = 1e300
@@ -74,8 +76,8 @@ class HuggingFaceSettings:
         ]
         if bad:
             raise invalid(
-                f"{self.path}: expected positive whole numbers (up to {_MOST_LAYERS} for layers and heads, else up to "
-                f"{_LARGEST_SIZE}), but {', '.join(bad)}"
+                f"{self.path}: expected positive whole numbers (up to {_MOST_LAYERS} for layers, heads and experts, "
+                f"else up to {_LARGEST_SIZE}), but {', '.join(bad)}"
             )
         return tuple(int(value) for value in values if value is not None)
 
@@ -96,6 +98,35 @@ class HuggingFaceSettings:
         if value is not None and not is_number(value):
             raise invalid(f"{self.path}: '{name}' is {shown(json.dumps(value))}, expected a number")
         return default if value is None else float(value)
+
+    def positive(self, name: str, default: float | None) -> float:
+        """Return a number above zero, `default` if it is absent or null; without a default, it must be set."""
+        if self.config.get(name) is None and default is not None:
+            return default
+        value = self.config.get(name)
+        if not is_number(value) or not value > 0:
+            raise invalid(f"{self.path}: '{name}' is {shown(json.dumps(value))}, expected a number above 0")
+        return float(value)
+
+    def first(self, names: Sequence[str]) -> str:
+        """Return the first of `names` that the file sets, else the first one: what a setting is called differs."""
+        given = Consulted.of(self.config).given
+        for name in names:
+            self.config.get(name)
+        return next((name for name in names if given.get(name) is not None), names[0])
+
+    def indices(self, name: str, below: int) -> tuple[int, ...]:
+        """Return a list of whole numbers from 0 to below `below`, () if it is absent or null."""
+        value = self.config.get(name)
+        values = [] if value is None else value
+        if not isinstance(values, list) or not all(type(each) is int and 0 <= each < below for each in values):
+            text = shown(json.dumps(value))
+            raise invalid(f"{self.path}: '{name}' is {text}, expected a list of numbers from 0 to {below - 1}")
+        return tuple(values)
+
+    def inner(self, name: str, values: Mapping[str, Any]) -> HuggingFaceSettings:
+        """Return the settings of an object within this one; errors name both."""
+        return HuggingFaceSettings(Path(f"{self.path}: {name}"), Consulted(values), {})
 
     def activation(self, name: str, default: str) -> Activation:
         """Return the activation that `name` names."""
@@ -121,13 +152,13 @@ class HuggingFaceSettings:
         return next((ids[0] for name in names if (ids := self.token_ids(name))), default)
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[int | float]:
     """Return whether a value of JSON is a number that a computation can use: not true, NaN, or beyond a double."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _FLOAT_LIMIT
 
 
 def _most(name: str) -> int:
-    return _MOST_LAYERS if "layer" in name or "head" in name else _LARGEST_SIZE
+    return _MOST_LAYERS if any(part in name for part in _COUNTED) else _LARGEST_SIZE
 
 
 def read_settings(directory: Path) -> HuggingFaceSettings:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -50,11 +51,27 @@ def fused(index: int, count: int) -> ArrayTransform:
 
 @dataclass(frozen=True, slots=True)
 class ArraySource:
-    """The source of one canonical array: the first of `names` that is stored, transformed; or else `made`."""
+    """The source of one canonical array: the first of `names` that is stored, transformed; or else `stacked`; or else
+    `made`."""
 
     names: tuple[str, ...]
     change: ArrayTransform = AS_IS
     made: Callable[[], np.ndarray] | None = None  # used when no name is stored
+    stacked: tuple[StackedArrays, ...] = ()  # the first that is stored
+
+
+@dataclass(frozen=True, slots=True)
+class StackedArrays:
+    """Arrays of one shape that are stored one by one, and become one array along a new first axis: `count` names, with
+    the index at "{}"."""
+
+    name: str
+    count: int
+
+    def names(self, stored: StoredArrays) -> list[str]:
+        """Return the names, [] if the first of them is not stored."""
+        present = self.name.format(0) in stored
+        return [self.name.format(index) for index in range(self.count)] if present else []
 
 
 Table = dict[str, ArraySource]
@@ -68,6 +85,7 @@ class CheckpointMapping:
     table: Table
     ignorable: tuple[str, ...] = ()
     duplicates: Mapping[str, str] | None = None  # names of arrays that must equal another array
+    ignored: tuple[str, ...] = ()  # settings that are set and unknown, and so without effect
 
 
 def linear(canonical: str, stored: str, *, bias: bool = True) -> Table:
@@ -117,7 +135,12 @@ def assemble(draft: CheckpointMapping, stored: StoredArrays, source: str) -> Wei
         origin = draft.table[canonical]
         used.update(origin.names)  # further names are duplicates of the first
         name = next((each for each in origin.names if each in stored), None)
-        if name is None and origin.made is not None:
+        parts = next((names for each in origin.stacked if (names := each.names(stored))), []) if name is None else []
+        used.update(parts)
+        if parts:
+            problems += _stacking_problems(parts, stored, shape)
+            arrays[canonical] = Array(shape, partial(_stacked, parts, stored))
+        elif name is None and origin.made is not None:
             arrays[canonical] = Array(shape, origin.made)
         elif name is None:
             problems.append(f"missing: {origin.names[0]} {list(shape)}")
@@ -132,6 +155,22 @@ def assemble(draft: CheckpointMapping, stored: StoredArrays, source: str) -> Wei
     weights = Weights(arrays)
     check_complete(draft.spec, weights, source)
     return weights
+
+
+def _stacking_problems(parts: Sequence[str], stored: StoredArrays, shape: Shape) -> Iterator[str]:
+    """Yield the first of `parts` that is missing, and those with another shape than the others should have."""
+    missing = [name for name in parts if name not in stored]
+    if missing:
+        more = f", and {len(missing) - 1} more like it" if len(missing) > 1 else ""
+        yield f"missing: {missing[0]} {list(shape[1:])}{more}"
+    for name in parts:
+        if name in stored and stored[name].shape != shape[1:]:
+            yield f"{name} has shape {list(stored[name].shape)}, expected {list(shape[1:])}"
+
+
+def _stacked(parts: Sequence[str], stored: StoredArrays) -> np.ndarray:
+    arrays = [stored[name].read() for name in parts]
+    return np.stack([array.astype(np.float32) if array.dtype == np.float64 else array for array in arrays])
 
 
 def _changed(array: Array, change: ArrayTransform) -> Array:

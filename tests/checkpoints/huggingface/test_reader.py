@@ -245,9 +245,9 @@ def test_everything_missing_unused_and_misshapen_is_named_at_once(tmp_path):
 
 def test_an_unknown_architecture_is_refused_with_those_that_are_known(tmp_path):
     save_model("t5", tmp_path)
-    edit_config(tmp_path, model_type="llama", architectures=["LlamaForCausalLM"])
+    edit_config(tmp_path, model_type="mamba", architectures=["MambaForCausalLM"])
     message = refusal(tmp_path)
-    assert "LlamaForCausalLM" in message
+    assert "MambaForCausalLM" in message
     assert "bart, bert, gpt2, m2m_100, marian, mbart, mt5, pegasus, t5, umt5, vit" in message
 
 
