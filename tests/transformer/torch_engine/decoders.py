@@ -92,3 +92,30 @@ LLAMA_LAYER = {
 def llama_like(arrays: Arrays) -> Arrays:
     """Return the arrays of Llama and its kin under canonical names."""
     return renamed(arrays, LLAMA_NAMES, LLAMA_LAYER)
+
+
+SANDWICH_LAYER = {name: own for name, own in LLAMA_LAYER.items() if not name.endswith("layernorm")} | {
+    "model.layers.{}.self_attn.q_norm": "self_attention.query_norm",
+    "model.layers.{}.self_attn.k_norm": "self_attention.key_norm",
+    "model.layers.{}.input_layernorm": "self_attention.norm",
+    "model.layers.{}.post_attention_layernorm": "self_attention.branch_norm",
+    "model.layers.{}.pre_feedforward_layernorm": "feed_forward.norm",
+    "model.layers.{}.post_feedforward_layernorm": "feed_forward.branch_norm",
+}
+
+
+def gemma_like(arrays: Arrays) -> Arrays:
+    """Return the arrays of Gemma 2 and 3 under canonical names; its scales are stored less 1."""
+    found = renamed(arrays, {name: own for name, own in LLAMA_NAMES.items() if "head" not in own}, SANDWICH_LAYER)
+    return {name: array + 1 if name.endswith(".scale") else array for name, array in found.items()}
+
+
+def olmo2_like(arrays: Arrays) -> Arrays:
+    """Return the arrays of OLMo 2 under canonical names."""
+    return renamed(arrays, LLAMA_NAMES, SANDWICH_LAYER)
+
+
+def qwen3_like(arrays: Arrays) -> Arrays:
+    """Return the arrays of Qwen 3 under canonical names."""
+    norms = {name: own for name, own in SANDWICH_LAYER.items() if name.endswith("_norm")}
+    return renamed(arrays, LLAMA_NAMES, LLAMA_LAYER | norms)

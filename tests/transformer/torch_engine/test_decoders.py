@@ -13,7 +13,14 @@ from slipway.transformer.generation import Decoding, Search, SequenceRequest, co
 from slipway.transformer.module.layer_builder import LayerBuilder
 from slipway.transformer.module.network import Network
 from slipway.transformer.module.static_decoder_state import StaticDecoderState
-from slipway.transformer.spec import Transformer
+from slipway.transformer.spec import (
+    Activation,
+    QueryKeyNorm,
+    Rotary,
+    RotaryScaling,
+    Transformer,
+    standard_scale,
+)
 from slipway.transformer.torch_engine import engine as engine_module
 from slipway.transformer.torch_engine.engine import TorchEngine
 from slipway.transformer.torch_engine.input_builder import InputBuilder
@@ -24,7 +31,10 @@ from tests.transformer.torch_engine.decoders import (
     VOCABULARY,
     Decoder,
     decoder,
+    gemma_like,
     llama_like,
+    olmo2_like,
+    qwen3_like,
 )
 
 LENGTHS = (40, 1, 17, 6)
@@ -50,7 +60,78 @@ def qwen2() -> Decoder:
     )
 
 
-FAMILIES: dict[str, Callable[[], Decoder]] = {"llama": llama, "qwen2": qwen2}
+def mistral() -> Decoder:
+    from transformers import MistralConfig, MistralForCausalLM
+
+    config = MistralConfig(**LLAMA_SIZES, tie_word_embeddings=False, rms_norm_eps=1e-6, sliding_window=12, head_dim=10)
+    stack = replace(
+        LLAMA, head_size=10, rotary=Rotary(10), attention_scale=standard_scale(10), window=12, window_layers=(0, 1, 2)
+    )
+    return decoder(MistralForCausalLM(config), Transformer(decoder=stack, tied_head=False), llama_like)
+
+
+def gemma2() -> Decoder:
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    config = Gemma2Config(
+        **LLAMA_SIZES, head_dim=8, rms_norm_eps=1e-6, sliding_window=16, query_pre_attn_scalar=20,
+        attn_logit_softcapping=3.0, final_logit_softcapping=8.0, hidden_activation="gelu_pytorch_tanh",
+        attn_implementation="eager",
+    )  # fmt: skip
+    stack = replace(
+        LLAMA, activation=Activation.GELU_TANH, branch_norm=True, embedding_scale=32**0.5, attention_softcap=3.0,
+        attention_scale=20**-0.5, window=16, window_layers=(0, 2),
+    )  # fmt: skip
+    return decoder(Gemma2ForCausalLM(config), Transformer(decoder=stack, logit_softcap=8.0), gemma_like)
+
+
+def gemma3() -> Decoder:
+    from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+
+    config = Gemma3TextConfig(
+        **LLAMA_SIZES, head_dim=8, rms_norm_eps=1e-6, sliding_window=10, query_pre_attn_scalar=8,
+        hidden_activation="gelu_pytorch_tanh",
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        rope_parameters={
+            "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+        },
+    )  # fmt: skip
+    stack = replace(
+        LLAMA, activation=Activation.GELU_TANH, branch_norm=True, embedding_scale=32**0.5,
+        window=10, window_layers=(0, 2), query_key_norm=QueryKeyNorm.HEAD, local_rotary=Rotary(8),
+        rotary=Rotary(8, 1e6, scaling=RotaryScaling.LINEAR, factor=8.0),
+    )  # fmt: skip
+    return decoder(Gemma3ForCausalLM(config), Transformer(decoder=stack), gemma_like)
+
+
+def qwen3() -> Decoder:
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    config = Qwen3Config(**LLAMA_SIZES, head_dim=12, rms_norm_eps=1e-6, tie_word_embeddings=False)
+    stack = replace(
+        LLAMA, head_size=12, rotary=Rotary(12), attention_scale=standard_scale(12), query_key_norm=QueryKeyNorm.HEAD
+    )
+    return decoder(Qwen3ForCausalLM(config), Transformer(decoder=stack, tied_head=False), qwen3_like)
+
+
+def olmo2() -> Decoder:
+    from transformers import Olmo2Config, Olmo2ForCausalLM
+
+    config = Olmo2Config(**LLAMA_SIZES, rms_norm_eps=1e-6, tie_word_embeddings=False)
+    stack = replace(LLAMA, pre_norm=False, branch_norm=True, query_key_norm=QueryKeyNorm.FULL)
+    return decoder(Olmo2ForCausalLM(config), Transformer(decoder=stack, tied_head=False), olmo2_like)
+
+
+FAMILIES: dict[str, Callable[[], Decoder]] = {
+    "llama": llama,
+    "qwen2": qwen2,
+    "mistral": mistral,
+    "gemma2": gemma2,
+    "gemma3": gemma3,
+    "qwen3": qwen3,
+    "olmo2": olmo2,
+}
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
