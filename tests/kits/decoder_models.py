@@ -126,7 +126,7 @@ DECODERS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "phi3-longrope": (
         hf.Phi3ForCausalLM,
         hf.Phi3Config,
-        SIZES | {"original_max_position_embeddings": 96, "rope_parameters": _LONGROPE},
+        SIZES | {"original_max_position_embeddings": 128, "rope_parameters": _LONGROPE},
     ),
     "gpt_neox": (hf.GPTNeoXForCausalLM, hf.GPTNeoXConfig, _UNGROUPED),
     "gpt_neox-sequential": (
