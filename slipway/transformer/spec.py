@@ -251,6 +251,10 @@ class Transformer:
         for name, stack in (("encoder", self.encoder), ("decoder", self.decoder)):
             if stack is not None:
                 _check(name, stack)
+        if self.shared_embedding and self.output_stack.embedding_size:
+            raise invalid("a token table that two stacks share must be as wide as they are")
+        if self.has_cross_attention and self.output_stack.parallel:
+            raise invalid("a decoder with cross-attention cannot have parallel blocks")
 
     @property
     def input_stack(self) -> Stack:
@@ -306,6 +310,10 @@ def _check(name: str, stack: Stack) -> None:
     for rotary in (stack.rotary, stack.local_rotary):
         if rotary is not None:
             _check_rotary(name, stack, rotary)
+    if stack.parallel and not stack.pre_norm:
+        raise invalid(f"{name}: parallel blocks need their norms before them")
+    if stack.shared_norm and not stack.parallel:
+        raise invalid(f"{name}: only parallel blocks can share a norm")
     if stack.window_layers and stack.window < 1:
         raise invalid(f"{name}: the attention window is {stack.window}, expected a positive number")
 

@@ -20,6 +20,7 @@ class Embedding:
         self._tokens = tokens
         if tokens is None and not (stack.vision or stack.embedded_input):
             self._tokens = builder.tensor(f"{prefix}.tokens")
+        self._project = builder.linear(f"{prefix}.project") if stack.embedding_size else None
         table = stack.positions is Positions.TABLE
         self._positions = builder.tensor(f"{prefix}.positions") if table else None
         self._type = builder.tensor(f"{prefix}.types")[0].clone() if stack.token_types else None
@@ -39,6 +40,8 @@ class Embedding:
         x = functional.embedding(ids, self._tokens)
         if stack.embedding_scale != 1.0:
             x = x * stack.embedding_scale
+        if self._project is not None:
+            x = self._project(x)
         if overrides is not None:
             x = x.index_copy(0, overrides.index, overrides.vectors)
         x = self._placed(x, positions)

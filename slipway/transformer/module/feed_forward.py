@@ -39,8 +39,23 @@ class FeedForward:
         return _feed(x, self._wide, self._down, self._stack, _selected(self._scale, features.tasks))
 
 
+class SharedExpert:
+    """A block for all tokens beside the experts, weighted by a gate of its own if there is one."""
+
+    def __init__(self, builder: LayerBuilder, prefix: str, stack: Stack, *, gated: bool) -> None:
+        self._stack = stack
+        self._wide = builder.linear(*_wide_names(prefix, stack))
+        self._down = builder.linear(f"{prefix}.down")
+        self._gate = builder.tensor(f"{prefix}.gate.weight").t().contiguous() if gated else None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return [tokens, hidden]."""
+        y = _feed(x, self._wide, self._down, self._stack, None)
+        return y if self._gate is None else y.mul_(torch.matmul(x, self._gate).sigmoid_())
+
+
 class MixtureOfExperts:
-    """The experts of one layer and their gate."""
+    """The experts of one layer, their gate, and the shared expert if there is one."""
 
     def __init__(self, builder: LayerBuilder, prefix: str, stack: Stack, experts: Experts) -> None:
         self._stack = stack
@@ -50,11 +65,16 @@ class MixtureOfExperts:
         self._wide = _each(builder, _wide_names(prefix, stack), experts.count)
         self._down = _each(builder, [f"{prefix}.down"], experts.count)
         self._scale = with_no_task(builder.tensor(f"{prefix}.scale")) if stack.adapter_tasks else None
+        self._shared = (
+            SharedExpert(builder, f"{prefix}.shared", stack, gated=experts.shared_gate)
+            if experts.shared_inner
+            else None
+        )
 
     def __call__(self, x: Tensor, features: TokenFeatures) -> Tensor:
         """Return the weighted sum of each token's experts, [tokens, hidden]."""
         weights, chosen = self._choose(x, features)
-        result = torch.zeros_like(x)
+        result = torch.zeros_like(x) if self._shared is None else self._shared(x)
         for expert in torch.bincount(chosen.flatten()).nonzero().flatten().tolist():
             tokens, rank = torch.nonzero(chosen == expert, as_tuple=True)
             own = None if features.tasks is None else features.tasks[tokens]
@@ -68,6 +88,8 @@ class MixtureOfExperts:
         if self._router is not None:
             probabilities = torch.matmul(x, self._router).float().softmax(-1)
             weights, chosen = probabilities.topk(self._experts.top_k, dim=-1)
+            if self._experts.normalised:
+                weights = weights / weights.sum(-1, keepdim=True)
             return weights.to(x.dtype), chosen
         if features.experts is None:
             raise invalid("the language selects the experts: the row must name a language")

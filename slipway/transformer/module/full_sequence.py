@@ -10,9 +10,9 @@ from torch import Tensor
 
 from slipway.transformer.module.attention import Heads
 from slipway.transformer.module.attention_formula import formula_of, visible_formula_of
+from slipway.transformer.module.distance_bias import DistanceBias
 from slipway.transformer.module.key_value_cache import KeyValueCache
 from slipway.transformer.module.packed_layout import PackedLayout
-from slipway.transformer.module.relative_bias import RelativeBias
 from slipway.transformer.module.rotation import Turns
 from slipway.transformer.module.score_bias import LocalMask, ScoreBias
 from slipway.transformer.spec import Stack
@@ -52,7 +52,7 @@ class FullSequence:
 def full_sequence_bias(
     stack: Stack,
     layout: PackedLayout,
-    relative: Sequence[RelativeBias],
+    relative: Sequence[DistanceBias],
     key_mask: Tensor | None,
     *,
     causal: bool,

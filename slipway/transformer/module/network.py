@@ -27,6 +27,7 @@ class Network:
             tokens = builder.tensor(token_table(spec))
             bias = builder.tensor("head.bias") if spec.head_bias else None
             self._head = builder.form(tokens if spec.tied_head else builder.tensor("head.weight"), bias)
+            self._project = builder.linear("head.project") if spec.decoder.embedding_size else None
         shared = tokens if spec.shared_embedding else None
         self.prompts = [builder.tensor(f"prompts.{task}") for task, _ in spec.prompts]
         self.encoder = StackNetwork(builder, "encoder", spec.encoder, tokens=shared) if spec.encoder else None
@@ -76,6 +77,8 @@ class Network:
 
     def scores(self, hidden: Tensor) -> Tensor:
         """Return the scores over the vocabulary, float32 [n, vocabulary], for a decoder's hidden states."""
+        if self._project is not None:
+            hidden = self._project(hidden)
         if self.spec.logit_scale != 1.0:
             hidden = hidden * self.spec.logit_scale
         scores = self._head(hidden).float()

@@ -56,4 +56,5 @@ def projection_norm(
         joint = joint[rows[: len(joint)].to(joint.device)]
     if by_head:
         return ProjectionNorm([joint.view(-1, stack.head_size)], stack.norm_epsilon)
-    return ProjectionNorm([part[None] for part in joint.split([len(scale) for scale in scales])], stack.norm_epsilon)
+    parts_of_joint = torch.split(joint, [len(scale) for scale in scales])
+    return ProjectionNorm([part[None] for part in parts_of_joint], stack.norm_epsilon)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
+from slipway.transformer.module.alibi import AlibiBias
 from slipway.transformer.module.attention import AttentionView
+from slipway.transformer.module.distance_bias import DistanceBias
 from slipway.transformer.module.embedding import Embedding
 from slipway.transformer.module.full_sequence import full_sequence_bias
 from slipway.transformer.module.inputs import EmbeddedTokens, Images, PackedSequences, TokenFeatures
@@ -14,7 +17,7 @@ from slipway.transformer.module.packed_layout import PackedLayout
 from slipway.transformer.module.relative_bias import RelativeBias
 from slipway.transformer.module.rotation import StackRotation, Turns
 from slipway.transformer.module.score_bias import ScoreBias
-from slipway.transformer.spec import Stack
+from slipway.transformer.spec import Positions, Stack
 from slipway.transformer.weights import relative_biases
 
 
@@ -27,10 +30,13 @@ class StackNetwork:
         self.stack = stack
         self.causal = name == "decoder"
         self.embedding = Embedding(builder, f"{name}.embedding", stack, tokens=tokens)
-        self.relative = [  # one for all layers, one per layer, or none
+        self.relative: list[DistanceBias] = [  # one for all layers, one per layer, or none
             RelativeBias(builder.tensor(each), furthest=stack.relative_max_distance, both_ways=not self.causal)
             for each in relative_biases(name, stack)
         ]
+        if stack.positions is Positions.ALIBI:
+            like = torch.empty(0, dtype=builder.dtype, device=builder.device)
+            self.relative.append(AlibiBias(stack.heads, stack.alibi_scale, like))
         self.rotation = StackRotation(stack, builder.device) if stack.rotary is not None else None
         self.layers = [
             stack_layer(builder, f"{name}.layers.{layer}", layer, stack, cross=cross) for layer in range(stack.layers)

@@ -58,16 +58,38 @@ def decoder(model: Any, spec: Transformer, rename: Callable[[Arrays], Arrays], *
 
 def renamed(arrays: Arrays, names: dict[str, str], layer_names: dict[str, str], *, layers: int = 3) -> Arrays:
     """Return arrays under their canonical names: `names` from stored to canonical ones, `layer_names` those of each
-    layer, with {} for its number in the first of them."""
+    layer, with {} for its number in the first of them, and {part} for query, key and value in both."""
     found = {own: arrays[stored] for stored, own in names.items()}
+    fused = {
+        stored.replace("{part}", each): own.replace("{part}", each)
+        for stored, own in layer_names.items()
+        for each in ("query", "key", "value")
+    }
     for layer in range(layers):
-        for stored, own in layer_names.items():
+        for stored, own in fused.items():
             for part in ("weight", "bias"):
                 name = f"{stored.format(layer)}.{part}"
                 if name in arrays:
                     norm = own.rsplit(".", 1)[-1].endswith("norm")
                     ending = "scale" if norm and part == "weight" else part
                     found[f"decoder.layers.{layer}.{own}.{ending}"] = arrays[name]
+    return found
+
+
+def split_heads(arrays: Arrays, stored: str, groups: int, queries: int, *, head_size: int = 8) -> Arrays:
+    """Return arrays with the fused projections `stored` (with {} for the layer's number) as three: they consist of
+    groups of some heads of queries, one of keys and one of values."""
+    found = dict(arrays)
+    for layer in range(3):
+        for ending in ("weight", "bias"):
+            name = f"{stored.format(layer)}.{ending}"
+            if name not in arrays:
+                continue
+            heads = arrays[name].reshape(groups, queries + 2, head_size, *arrays[name].shape[1:])
+            parts = {"query": heads[:, :-2], "key": heads[:, -2], "value": heads[:, -1]}
+            prefix = name.rsplit(".", 2)[0]
+            for part, values in parts.items():
+                found[f"{prefix}.{part}.{ending}"] = values.reshape(-1, *arrays[name].shape[1:])
     return found
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -13,132 +14,30 @@ from slipway.transformer.generation import Decoding, Search, SequenceRequest, co
 from slipway.transformer.module.layer_builder import LayerBuilder
 from slipway.transformer.module.network import Network
 from slipway.transformer.module.static_decoder_state import StaticDecoderState
-from slipway.transformer.spec import (
-    Activation,
-    QueryKeyNorm,
-    Rotary,
-    RotaryScaling,
-    Transformer,
-    standard_scale,
-)
 from slipway.transformer.torch_engine import engine as engine_module
 from slipway.transformer.torch_engine.engine import TorchEngine
 from slipway.transformer.torch_engine.input_builder import InputBuilder
 from slipway.transformer.torch_engine.step_runner import StaticStepRunner
-from tests.transformer.torch_engine.decoders import (
-    LLAMA,
-    LLAMA_SIZES,
-    VOCABULARY,
-    Decoder,
-    decoder,
-    gemma_like,
-    llama_like,
-    olmo2_like,
-    qwen3_like,
-)
+from tests.transformer.torch_engine.decoder_families import FAMILIES
+from tests.transformer.torch_engine.decoders import VOCABULARY, Decoder
 
 LENGTHS = (40, 1, 17, 6)
 NEW_TOKENS = 64
 
 
-def llama() -> Decoder:
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    config = LlamaConfig(**LLAMA_SIZES, tie_word_embeddings=False, rms_norm_eps=1e-6)
-    return decoder(LlamaForCausalLM(config), Transformer(decoder=LLAMA, tied_head=False), llama_like)
+some = partial(pytest.mark.parametrize, "family", indirect=True)  # each feature once; the rest only takes time
 
 
-def qwen2() -> Decoder:
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
-    config = Qwen2Config(**LLAMA_SIZES, tie_word_embeddings=True, rms_norm_eps=1e-6)
-    spec = Transformer(decoder=replace(LLAMA, attention_bias=True, output_bias=False))
-    return decoder(
-        Qwen2ForCausalLM(config),
-        spec,
-        lambda arrays: {name: array for name, array in llama_like(arrays).items() if name != "head.weight"},
-    )
+@cache
+def made(name: str) -> Decoder:
+    return FAMILIES[name]()
 
 
-def mistral() -> Decoder:
-    from transformers import MistralConfig, MistralForCausalLM
-
-    config = MistralConfig(**LLAMA_SIZES, tie_word_embeddings=False, rms_norm_eps=1e-6, sliding_window=12, head_dim=10)
-    stack = replace(
-        LLAMA, head_size=10, rotary=Rotary(10), attention_scale=standard_scale(10), window=12, window_layers=(0, 1, 2)
-    )
-    return decoder(MistralForCausalLM(config), Transformer(decoder=stack, tied_head=False), llama_like)
-
-
-def gemma2() -> Decoder:
-    from transformers import Gemma2Config, Gemma2ForCausalLM
-
-    config = Gemma2Config(
-        **LLAMA_SIZES, head_dim=8, rms_norm_eps=1e-6, sliding_window=16, query_pre_attn_scalar=20,
-        attn_logit_softcapping=3.0, final_logit_softcapping=8.0, hidden_activation="gelu_pytorch_tanh",
-        attn_implementation="eager",
-    )  # fmt: skip
-    stack = replace(
-        LLAMA, activation=Activation.GELU_TANH, branch_norm=True, embedding_scale=32**0.5, attention_softcap=3.0,
-        attention_scale=20**-0.5, window=16, window_layers=(0, 2),
-    )  # fmt: skip
-    return decoder(Gemma2ForCausalLM(config), Transformer(decoder=stack, logit_softcap=8.0), gemma_like)
-
-
-def gemma3() -> Decoder:
-    from transformers import Gemma3ForCausalLM, Gemma3TextConfig
-
-    config = Gemma3TextConfig(
-        **LLAMA_SIZES, head_dim=8, rms_norm_eps=1e-6, sliding_window=10, query_pre_attn_scalar=8,
-        hidden_activation="gelu_pytorch_tanh",
-        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
-        rope_parameters={
-            "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
-            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
-        },
-    )  # fmt: skip
-    stack = replace(
-        LLAMA, activation=Activation.GELU_TANH, branch_norm=True, embedding_scale=32**0.5,
-        window=10, window_layers=(0, 2), query_key_norm=QueryKeyNorm.HEAD, local_rotary=Rotary(8),
-        rotary=Rotary(8, 1e6, scaling=RotaryScaling.LINEAR, factor=8.0),
-    )  # fmt: skip
-    return decoder(Gemma3ForCausalLM(config), Transformer(decoder=stack), gemma_like)
-
-
-def qwen3() -> Decoder:
-    from transformers import Qwen3Config, Qwen3ForCausalLM
-
-    config = Qwen3Config(**LLAMA_SIZES, head_dim=12, rms_norm_eps=1e-6, tie_word_embeddings=False)
-    stack = replace(
-        LLAMA, head_size=12, rotary=Rotary(12), attention_scale=standard_scale(12), query_key_norm=QueryKeyNorm.HEAD
-    )
-    return decoder(Qwen3ForCausalLM(config), Transformer(decoder=stack, tied_head=False), qwen3_like)
-
-
-def olmo2() -> Decoder:
-    from transformers import Olmo2Config, Olmo2ForCausalLM
-
-    config = Olmo2Config(**LLAMA_SIZES, rms_norm_eps=1e-6, tie_word_embeddings=False)
-    stack = replace(LLAMA, pre_norm=False, branch_norm=True, query_key_norm=QueryKeyNorm.FULL)
-    return decoder(Olmo2ForCausalLM(config), Transformer(decoder=stack, tied_head=False), olmo2_like)
-
-
-FAMILIES: dict[str, Callable[[], Decoder]] = {
-    "llama": llama,
-    "qwen2": qwen2,
-    "mistral": mistral,
-    "gemma2": gemma2,
-    "gemma3": gemma3,
-    "qwen3": qwen3,
-    "olmo2": olmo2,
-}
-
-
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(params=FAMILIES)
 def family(request) -> Iterator[Decoder]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield FAMILIES[request.param]()
+    yield made(request.param)
     torch.set_num_threads(threads)
 
 
@@ -193,6 +92,7 @@ def test_fixed_steps_generate_the_ids_of_growing_ones(family, monkeypatch):
     assert generated(engine, rows(40)) == growing
 
 
+@some(argvalues=["llama", "mistral", "gemma3", "falcon-alibi-multi-query", "mixtral"])
 def test_beams_are_those_of_transformers(family):
     engine = TorchEngine.open(family.spec, family.weights, threads=1)
     beam = {"beam_width": 3, "search": Search.HUGGING_FACE, "early_stopping": True}
@@ -205,6 +105,7 @@ def test_beams_are_those_of_transformers(family):
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
+@some(argvalues=["llama", "gemma2", "qwen3", "olmo2", "gpt-neox", "bloom", "qwen2-moe", "opt-350m"])
 def test_lower_precision_gives_nearly_the_same_states_in_any_batch(family, dtype):
     exact = TorchEngine.open(family.spec, family.weights, threads=1).encode(rows())
     engine = TorchEngine.open(family.spec, family.weights, dtype=dtype, threads=1)
@@ -216,6 +117,7 @@ def test_lower_precision_gives_nearly_the_same_states_in_any_batch(family, dtype
     assert all(len(ids) == 8 for ids in generated(engine, rows(8)))
 
 
+@some(argvalues=["llama", "gemma2", "opt-350m"])
 def test_the_loss_of_a_row_is_that_of_transformers(family):
     engine = TorchEngine.open(family.spec, family.weights, threads=1)
     for prompt, found in zip(prompts(), engine.score(rows()), strict=True):
@@ -223,3 +125,12 @@ def test_the_loss_of_a_row_is_that_of_transformers(family):
             logits = torch.from_numpy(family.logits(prompt.tolist())[:-1])
             wanted = torch.nn.functional.cross_entropy(logits, torch.from_numpy(prompt[1:]))
             assert found == pytest.approx(float(wanted), rel=1e-4)
+
+
+@some(argvalues=["llama", "gemma2", "phi"])
+def test_attention_probabilities_are_those_of_transformers(family):
+    family.model.set_attn_implementation("eager")
+    engine = TorchEngine.open(family.spec, family.weights, threads=1)
+    for prompt, found in zip(prompts(), engine.encode(rows(), attentions=True), strict=True):
+        wanted = family.model(torch.from_numpy(prompt)[None], output_attentions=True).attentions
+        np.testing.assert_allclose(found.attentions, torch.cat(wanted).detach().numpy(), atol=1e-5)
