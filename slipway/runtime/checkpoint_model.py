@@ -129,10 +129,11 @@ class CheckpointModel(EngineModel[Sink]):
 
     def _most_tokens(self, tokens: int) -> int:
         """Return how many tokens a row can get: positions may be limited, and a prompt uses some of them."""
-        if self._decoder.positions is not Positions.TABLE:
+        longest = self._decoder.longest
+        if not longest:
             return self._longest
         taken = 0 if self._spec.has_cross_attention else tokens
-        left = self._decoder.position_rows - taken
+        left = longest - taken
         if left < 1:
-            raise invalid(f"its {tokens} tokens leave no room to generate in {self._decoder.position_rows} positions")
+            raise invalid(f"its {tokens} tokens leave no room to generate in {longest} positions")
         return min(left, self._longest)

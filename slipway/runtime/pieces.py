@@ -1,7 +1,9 @@
 """Turn a growing sequence of tokens into pieces of text with whole characters.
 
 A token may be only part of a character, and a tokenizer may decode a token differently once the next one is known;
-such tokens wait for the next one, and so do spaces that the next text may remove. Depends only on the `tokenizers`
+such tokens wait for the next one, and so do spaces that the next text may remove. A tokenizer with tokens for bytes
+(Llama) makes replacement characters of a whole run of bytes if any of them is not part of a character: what has been
+sent before that stays as it is. Depends only on the `tokenizers`
 library.
 """
 
@@ -27,7 +29,10 @@ def clean_up(text: str) -> str:
 
 
 class TextPieces:
-    """The text of one sequence: its joined pieces equal the text of all its tokens, cleaned up if `cleaned` is set."""
+    """The text of one sequence: its joined pieces equal the text of all its tokens, cleaned up if `cleaned` is set.
+
+    They differ only where characters become replacement characters after they have been sent.
+    """
 
     def __init__(self, tokenizer: Tokenizer, *, cleaned: bool = False) -> None:
         self._tokenizer = tokenizer
@@ -42,7 +47,7 @@ class TextPieces:
         """Return the text that `token` completes, "" if it is part of a character or a special token."""
         self._ids.append(token)
         text = self._decode(self._ids[self._start :])
-        if text.endswith(_HALF) or not text.startswith(self._before):
+        if text.endswith(_HALF) or len(text) <= len(self._before):
             return ""
         piece = self._settled(text[len(self._before) :])
         self._sent += piece

@@ -80,7 +80,7 @@ def fastest(
 
 def trial_row(spec: Transformer) -> SequenceRequest:
     """Return a typical row: tokens that are not padding, decoded greedily if the model decodes."""
-    tables = [stack.position_rows for stack in (spec.encoder, spec.decoder) if stack is not None]
+    tables = [stack.longest for stack in (spec.encoder, spec.decoder) if stack is not None]
     tokens = min([READ if spec.decoder is None else GENERATED, *(max(1, rows // 2) for rows in tables if rows)])
     ids = np.full(tokens, int(spec.input_stack.padding_id == 0), np.int64)
     return SequenceRequest(ids, None if spec.decoder is None else Decoding(tokens, start_id=0, end_id=-1))

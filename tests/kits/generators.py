@@ -61,6 +61,37 @@ def bytes_tokenizer(directory: Path) -> int:
     return tokenizer.get_vocab_size()
 
 
+def byte_fallback_tokenizer(directory: Path) -> int:
+    """Write a tokenizer like Llama's: <s> 1 before each text, </s> 2, <turn> 3, and a token for every byte, of which
+    characters without a token are made; return its size."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = [f"\u2581{word}" for line in LINES for word in line.split() if word.isascii()]
+    tokens = ["<unk>", "<s>", "</s>", "<turn>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    tokens += sorted({letter for word in words for letter in word})
+    merges: list[tuple[str, str]] = []
+    for word in words:
+        for at in range(1, len(word)):
+            if word[: at + 1] not in tokens:
+                tokens.append(word[: at + 1])
+                merges.append((word[:at], word[at]))
+    vocabulary = {token: place for place, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    tokenizer.add_special_tokens(["<unk>", "<s>", "</s>"])
+    tokenizer.add_tokens([AddedToken("<turn>", normalized=False)])
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>", model_max_length=10**30
+    )
+    fast.save_pretrained(directory)
+    return tokenizer.get_vocab_size()
+
+
 def first_seen(text: str, after: int) -> str:
     """Return three characters of a text that stand nowhere before, at place `after` or later."""
     return next(text[at : at + 3] for at in range(after, len(text) - 2) if text.index(text[at : at + 3]) == at)
@@ -78,6 +109,12 @@ def write_generator(directory: Path, family: str, **changes: Any) -> Path:
         end = {"bos_token_id": size - 1, "eos_token_id": size - 1}
         settings = {"vocab_size": size, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 96, **end}
         model = hf.GPT2LMHeadModel(hf.GPT2Config(**settings | changes))
+    elif family == "llama":
+        size = byte_fallback_tokenizer(directory)
+        ids = {"bos_token_id": 1, "eos_token_id": [2, 7]}
+        settings = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+        settings |= {"vocab_size": size, "num_key_value_heads": 2, "max_position_embeddings": 96, **ids}
+        model = hf.LlamaForCausalLM(hf.LlamaConfig(**settings | changes))
     elif family in ("t5", "umt5"):
         size = unigram_tokenizer(directory, model_max_length=48)
         settings = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2, "decoder_start_token_id": 0}

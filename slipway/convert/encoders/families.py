@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
+from slipway.checkpoints.huggingface.decoder_families import DECODER_FAMILIES
 from slipway.convert.directory import Task
 from slipway.errors import SlipwayError, invalid
 
@@ -100,7 +101,9 @@ FAMILIES: Final[dict[str, EncoderFamily]] = {
     "xlm-roberta": _FAIRSEQ,
 }
 # The model types that generation/source.py reads.
-GENERATING: Final = ("bart", "gpt2", "m2m_100", "marian", "mbart", "mt5", "pegasus", "t5", "umt5")
+GENERATING: Final = (
+    "bart", "gpt2", "m2m_100", "marian", "mbart", "mt5", "pegasus", "t5", "umt5", *DECODER_FAMILIES,
+)  # fmt: skip
 
 # The task that a head was trained for, by suffix of the architecture's name.
 HEADS: Final = {

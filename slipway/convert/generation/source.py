@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from slipway.checkpoints.huggingface.decoder_families import DECODER_FAMILIES
 from slipway.checkpoints.huggingface.reader import HuggingFaceCheckpoint, read_huggingface
 from slipway.checkpoints.huggingface.settings import read_settings
 from slipway.convert.directory import Task, choose_task, declared_lengths
@@ -17,7 +18,7 @@ from slipway.convert.generation.generation_settings import Wishes
 from slipway.convert.generation.tokenizer_settings import tokenizer_notes
 from slipway.errors import invalid
 from slipway.runtime.arguments import FORCED
-from slipway.transformer.spec import Positions, Stack, Transformer
+from slipway.transformer.spec import Stack, Transformer
 
 _TEXT_TO_TEXT: Final = (Task.TEXT_TO_TEXT, Task.TRANSLATION, Task.SUMMARIZATION)
 # The tasks of each model type that generates text; the first is the default.
@@ -31,9 +32,10 @@ TASKS: Final[Mapping[str, tuple[Task, ...]]] = {
     "pegasus": (Task.SUMMARIZATION, Task.TEXT_TO_TEXT),
     "t5": _TEXT_TO_TEXT,
     "umt5": _TEXT_TO_TEXT,
+    **dict.fromkeys(DECODER_FAMILIES, (Task.TEXT_GENERATION,)),
 }
 # Architectures with a head. GPT-2 and BART use their embedding as head, so their base models generate too.
-_HEADS: Final = ("ForConditionalGeneration", "MTModel", "LMHeadModel", "GPT2Model", "BartModel")
+_HEADS: Final = ("ForConditionalGeneration", "ForCausalLM", "MTModel", "LMHeadModel", "GPT2Model", "BartModel")
 _MULTILINGUAL: Final = ("m2m_100", "mbart")
 _UNBOUNDED: Final = 1 << 20  # transformers writes a huge number where a tokenizer has no limit
 
@@ -70,16 +72,15 @@ class GenerationSource:
     @property
     def context(self) -> int:
         """The longest text in tokens: a prompt with its continuation, or the input of an encoder; 0 if unlimited."""
-        reader = self.spec.input_stack
         if self.continues:
-            return reader.position_rows if reader.positions is Positions.TABLE else 0
+            return self.spec.input_stack.longest
         return self.max_length if self.max_length < _UNBOUNDED else 0
 
     def room(self, tokens: int) -> int:
         """Return how many tokens can be generated for an input of `tokens`; a very large number if unlimited."""
-        if self.decoder.positions is not Positions.TABLE:
+        if not self.decoder.longest:
             return _UNBOUNDED
-        return self.decoder.position_rows - (tokens if self.continues else 0)
+        return self.decoder.longest - (tokens if self.continues else 0)
 
 
 def generates(directory: Path) -> bool:
@@ -97,8 +98,7 @@ def read_generation_source(directory: Path, task: Task | None) -> GenerationSour
     chosen = choose_task(task, tasks, settings.architecture)
     checkpoint = read_huggingface(directory)
     spec = checkpoint.spec
-    reader = spec.input_stack
-    rows = reader.position_rows if reader.positions is Positions.TABLE else _UNBOUNDED
+    rows = spec.input_stack.longest or _UNBOUNDED
     wishes = Wishes.of(settings)
     defaults = wishes.defaults(continues=spec.continues, rows=rows)
     # A prompt and its continuation share the positions.
@@ -116,6 +116,8 @@ def read_generation_source(directory: Path, task: Task | None) -> GenerationSour
 
 def _notes(wishes: Wishes, checkpoint: HuggingFaceCheckpoint) -> list[str]:
     notes = list(wishes.notes(continues=checkpoint.spec.continues))
+    for name in checkpoint.ignored_settings:
+        notes.append(f"config.json sets {name}, which is not a known setting and is ignored")
     if checkpoint.model_type in _MULTILINGUAL and wishes.values.get("forced_bos_token_id") is None:
         notes.append(f"each request selects its target language by passing the id of the language token as {FORCED}")
     if checkpoint.model_type == "umt5" and checkpoint.spec.logit_scale == 1.0:
