@@ -40,8 +40,14 @@ class Received(Protocol):
     correlation_id: int | str
     flags: int
     timeout_us: int
-    parameters: dict[str, Parameter] | None
-    trace: Trace | TraceReference | None
+
+    @property
+    def parameters(self) -> dict[str, Parameter] | None:
+        """The parameters by name."""
+
+    @property
+    def trace(self) -> Trace | TraceReference | None:
+        """The trace, or what a model may know of it."""
 
 
 _REQUEST: Final = Signature(

@@ -245,7 +245,7 @@ def _own_array(source: Raw | np.ndarray, datatype: str, shape: tuple[int, ...]) 
         array = np.empty(len(elements), dtype=np.object_)
         array[:] = elements
         return array.reshape(shape)
-    array: np.ndarray = np.ndarray(shape, BY_NAME[datatype].numpy, source)  # a third of what `frombuffer` takes
+    array = np.ndarray(shape, BY_NAME[datatype].numpy, source)  # a third of what `frombuffer` takes
     if array.nbytes != len(source):
         raise ValueError(f"{len(source)} bytes are not a tensor of {datatype} and shape {list(shape)}")
     return array if array.flags.behaved else array.copy()
