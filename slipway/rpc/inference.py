@@ -8,13 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Mapping
 from functools import partial
 from time import monotonic_ns
 from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
-
-from tritonclient.grpc import service_pb2
 
 from slipway.config.restrictions import Restrictions
 from slipway.core.large_work import LARGE, run_large
@@ -22,23 +20,15 @@ from slipway.core.pending import Pending
 from slipway.core.repeats import Repeat, Repeats
 from slipway.core.request import InferRequest, InferResponse
 from slipway.core.signature import ModelSignature
-from slipway.core.tensor import Raw
 from slipway.core.version import requested_version
 from slipway.engine.api import Dataplane
 from slipway.errors import SlipwayError, cancelled, internal, unforeseen, unsupported
-from slipway.regions.registry import Regions
 from slipway.rpc.in_flight import InFlight
 from slipway.rpc.protection import ForwardedHeaders, check_explanation
 from slipway.rpc.traced import UNKNOWN, Clients, begin_trace, note_failure, note_sent
 from slipway.tracing.trace import RequestTrace
-from slipway.wire.protobuf_request import (
-    DecodedRequest,
-    ReadRequest,
-    decode_request,
-    is_large_work,
-    parse_request,
-    read_request,
-)
+from slipway.wire.protobuf_plans import ParsedRequest, RequestPlans
+from slipway.wire.protobuf_request import ReadRequest, is_large_work, read_request
 from slipway.wire.protobuf_response import encode_response, is_large_answer, prepare
 
 Call = TypeVar("Call", bound=Hashable)
@@ -86,6 +76,7 @@ class UnaryInference(Generic[Call]):
         self._restrictions = restrictions
         self._in_flight = in_flight
         self._reply = reply
+        self._plans = RequestPlans()
         self._held: dict[Call, int] = {}  # bytes of large messages that are being answered
         self._traces: dict[Call, RequestTrace] = {}
         self._large: set[asyncio.Task[None]] = set()  # large messages and responses in threads
@@ -115,8 +106,7 @@ class UnaryInference(Generic[Call]):
             in_flight.refuse_if_stopping()
             if self._repeats is not None and headers is None and self._answered_again(self._repeats, call, payload):
                 return None
-            message, raws = parse_request(payload)
-            pending = self._submit(call, message, raws, headers, client, payload)
+            pending = self._submit(call, self._plans.parse(payload), headers, client, payload)
         except SlipwayError as error:
             self._answer(call, b"", error)
             return None
@@ -134,7 +124,7 @@ class UnaryInference(Generic[Call]):
             read = await run_large(read_request, payload, self._regions)
             del payload
             large.check()
-            large.pending = self._submit(call, read, (), headers, client)
+            large.pending = self._submit(call, read, headers, client)
         except SlipwayError as error:
             self._answer(call, b"", error)
         except Exception as error:  # noqa: BLE001  as above
@@ -144,8 +134,7 @@ class UnaryInference(Generic[Call]):
     def _submit(
         self,
         call: Call,
-        message: service_pb2.ModelInferRequest | ReadRequest,
-        raws: Sequence[Raw],
+        message: ReadRequest | ParsedRequest,
         headers: ForwardedHeaders | None,
         client: object,
         payload: bytes = b"",
@@ -156,7 +145,7 @@ class UnaryInference(Generic[Call]):
         if signature.decoupled:
             raise unsupported("ModelInfer RPC doesn't support models with decoupled transaction policy")
         try:
-            decoded = decode_or_raise(message, raws, self._regions)
+            decoded = message.decode(self._regions)
             if headers is not None:
                 headers.add_to(decoded.request)
         except SlipwayError:
@@ -260,17 +249,6 @@ class UnaryInference(Generic[Call]):
         task = asyncio.ensure_future(work)
         self._large.add(task)
         task.add_done_callback(self._large.discard)
-
-
-def decode_or_raise(
-    message: service_pb2.ModelInferRequest | ReadRequest, raws: Sequence[Raw], regions: Regions
-) -> DecodedRequest:
-    """Return the request in a message; raise its refusal."""
-    if not isinstance(message, ReadRequest):
-        return decode_request(message, raws, regions)
-    if isinstance(message.decoded, SlipwayError):
-        raise message.decoded
-    return message.decoded
 
 
 def unsendable(response: InferResponse) -> SlipwayError:

@@ -15,12 +15,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
-
-from tritonclient.grpc import service_pb2
 
 from slipway.config.restrictions import Restrictions
 from slipway.core.explanation import EXPLAIN, EXPLAIN_HEADER, Explanation
@@ -28,17 +26,17 @@ from slipway.core.large_work import LARGE, run_large
 from slipway.core.pending import Pending
 from slipway.core.request import InferRequest, InferResponse
 from slipway.core.signature import ModelSignature
-from slipway.core.tensor import Raw
 from slipway.core.version import requested_version
 from slipway.engine.api import Dataplane
 from slipway.errors import SlipwayError, internal, unforeseen
 from slipway.rpc.in_flight import InFlight
-from slipway.rpc.inference import decode_or_raise, unsendable
+from slipway.rpc.inference import unsendable
 from slipway.rpc.protection import ForwardedHeaders, asks_for_explanations, check_explanation
 from slipway.rpc.status import GRPC_STATUS, RESOURCE_EXHAUSTED
 from slipway.rpc.traced import Metadata, begin_sending, begin_trace, end_sending, note_failure
 from slipway.tracing.trace import RequestTrace
-from slipway.wire.protobuf_request import DecodedRequest, ReadRequest, parse_request, read_request, request_id
+from slipway.wire.protobuf_plans import ParsedRequest, RequestPlans
+from slipway.wire.protobuf_request import DecodedRequest, ReadRequest, read_request, request_id
 from slipway.wire.protobuf_response import (
     encode_stream_refusal,
     encode_stream_response,
@@ -104,6 +102,7 @@ class InferStream:
         self._errors_end_stream = errors_end_stream
         self._explains = any(key == EXPLAIN_HEADER for key, _ in metadata)  # or says that it does not
         self._headers = headers
+        self._plans = RequestPlans()
         self._open: dict[_Exchange, Pending | None] = {}
         self._ordered: deque[_Exchange] = deque()  # not decoupled, not yet in `_outgoing`
         self._outgoing: deque[bytes] = deque()
@@ -120,7 +119,7 @@ class InferStream:
         if self._input_ended:
             return
         try:
-            message, raws = parse_request(payload)
+            message = self._plans.parse(payload)
         except SlipwayError as error:
             self._fail(GRPC_STATUS[error.code], error.message)
             return
@@ -129,7 +128,7 @@ class InferStream:
             if not self._hold(exchange, len(payload)):
                 return
             exchange.held = len(payload)
-        self._begin(exchange, message, raws)
+        self._begin(exchange, message)
 
     async def receive_large(self, payload: bytes) -> None:
         """Take a message that takes long to decode (`is_large_work`); return once its request has begun."""
@@ -153,7 +152,7 @@ class InferStream:
             exchange.id = read.id
             if exchange.open:
                 exchange.held = len(payload)
-                self._begin(exchange, read, ())
+                self._begin(exchange, read)
                 return
         self._in_flight.release(len(payload))
 
@@ -173,11 +172,9 @@ class InferStream:
             return False
         return True
 
-    def _begin(
-        self, exchange: _Exchange, message: service_pb2.ModelInferRequest | ReadRequest, raws: Sequence[Raw]
-    ) -> None:
+    def _begin(self, exchange: _Exchange, message: ReadRequest | ParsedRequest) -> None:
         try:
-            self._submit(exchange, message, raws)
+            self._submit(exchange, message)
         except SlipwayError as error:
             self._refuse(exchange, error)
         except Exception as error:  # noqa: BLE001  every request gets a response, even after a bug
@@ -221,9 +218,7 @@ class InferStream:
         self._update_room()
         return answer
 
-    def _submit(
-        self, exchange: _Exchange, message: service_pb2.ModelInferRequest | ReadRequest, raws: Sequence[Raw]
-    ) -> None:
+    def _submit(self, exchange: _Exchange, message: ReadRequest | ParsedRequest) -> None:
         self._in_flight.refuse_if_stopping()
         name, version = message.model_name, requested_version(message.model_version)
         signature = self._dataplane.signature(name, version)
@@ -231,7 +226,7 @@ class InferStream:
             exchange.decoupled = True
             self._ordered.pop()
         try:
-            decoded = decode_or_raise(message, raws, self._regions)
+            decoded = message.decode(self._regions)
             if self._headers is not None:
                 self._headers.add_to(decoded.request)
             if self._explains or decoded.request.explanation is not None:

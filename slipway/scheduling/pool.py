@@ -77,6 +77,11 @@ class InstancePool:
         """What a request waits for if no slot is free."""
         return Wait.INSTANCE
 
+    @property
+    def is_quick(self) -> bool:
+        """Whether executions have been quick for a while."""
+        return self._points >= _ENOUGH
+
     def explain(self, explanation: Explanation) -> None:
         """Follow a request that asks to be explained until it begins to execute."""
         if self.explained is None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from typing import Final
 
@@ -78,8 +79,8 @@ class SequenceScheduler:
         self._numbers = count(1)  # ids of iterative sequences without one
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
-        for lane in lanes:
-            lane.follow(self, with_responses=inputs.has_states)
+        for index, lane in enumerate(lanes):
+            lane.follow(self, partial(self._table.occupied.__getitem__, index), with_responses=inputs.has_states)
 
     def slot_of(self, pending: Pending) -> int:
         """Return the slot of an accepted request."""

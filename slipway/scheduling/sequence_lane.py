@@ -6,11 +6,12 @@ sequence at a time. It reports the end of every execution, so that the next ones
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from slipway.backends.instance_api import Instance, Outcome, Restarts
 from slipway.core.pending import Deliver, Pending
@@ -19,6 +20,11 @@ from slipway.scheduling.completion import Completion
 from slipway.scheduling.driver import InstanceScheduler
 from slipway.scheduling.limited import LimitedScheduler
 from slipway.scheduling.ordered import ReorderBuffer
+
+# How many turns of the event loop a batch waits for more requests, while each turn brings some. Short executions make
+# small batches, because a client's next request comes while those of the others execute: with 8 sequences at once
+# 4.9 instead of 3.2 requests, and over gRPC 250 instead of 320 us of CPU time for a request, client included.
+_TURNS: Final = 4
 
 
 class Follower(Protocol):
@@ -97,6 +103,9 @@ class SequenceLane(InstanceScheduler):
         (instance,) = instances
         self._restarting = instance if isinstance(instance, Restarts) else None
         self._known_deaths = self.deaths
+        self._sequences: Callable[[], int]
+        self._is_collecting = False
+        self._is_immediate = self._line.immediate
 
     @property
     def deaths(self) -> int:
@@ -114,8 +123,10 @@ class SequenceLane(InstanceScheduler):
         self._leave(pending)
         self._pool.forget(pending.request.explanation)
 
-    def follow(self, follower: Follower, *, with_responses: bool) -> None:
-        """Report to `follower` from now on; `with_responses`, show it every response too."""
+    def follow(self, follower: Follower, sequences: Callable[[], int], *, with_responses: bool) -> None:
+        """Report to `follower` from now on; `with_responses`, show it every response too. `sequences` returns how many
+        have a place here."""
+        self._sequences = sequences
         self._follower = self._completion.follower = follower
         self._completion.lane = self
         if with_responses:
@@ -130,6 +141,31 @@ class SequenceLane(InstanceScheduler):
         finally:
             self._pumping = before
         if start and not before and self._line:
+            self._pump()
+
+    def submit(self, pending: Pending) -> None:
+        """Execute a request now, or queue it."""
+        self._line.immediate = self._is_immediate and not self._pool.is_quick
+        super().submit(pending)
+
+    def _queued(self) -> None:
+        """Start what can start; while executions are quick, soon, with the requests that come meanwhile."""
+        if not self._pool.is_quick or len(self._line) >= self._sequences():
+            super()._queued()
+        elif not self._is_collecting and self._pool.free:
+            self._collect(_TURNS)
+
+    def _collect(self, turns: int) -> None:
+        """Let the event loop read what clients have sent, as long as each turn brings more."""
+        self._is_collecting = True
+        asyncio.get_running_loop().call_soon(self._collected, len(self._line), turns - 1)
+
+    def _collected(self, before: int, turns: int) -> None:
+        if turns and before < len(self._line) < self._sequences():
+            self._collect(turns)
+            return
+        self._is_collecting = False
+        if self._line and self._pool.free:
             self._pump()
 
     def _pump(self) -> None:

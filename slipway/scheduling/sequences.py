@@ -69,6 +69,7 @@ class SequenceTable(Generic[Item]):
         self._backlog: OrderedDict[SequenceRun[Item], None] = OrderedDict()
         self._idle: OrderedDict[SequenceRun[Item], int] = OrderedDict()  # since when
         self._deadlines = Deadlines[SequenceRun[Item]]()
+        self.occupied = [0] * lanes  # places that runs have, of each lane
         self.running = 0  # requests that execute
         self.queued = 0  # requests that wait in runs with a slot
         self.backlogged = 0  # requests that wait in runs without one
@@ -217,6 +218,7 @@ class SequenceTable(Generic[Item]):
         else:
             run.slot, run.lane = divmod(self._fresh, self._lanes)
             self._fresh += 1
+        self.occupied[run.lane] += 1
         self._deadlines.forget(run)
         self.backlogged -= len(run.waiting)
         self.queued += len(run.waiting)
@@ -245,6 +247,7 @@ class SequenceTable(Generic[Item]):
         elif was_first:
             self._backlog[runs[0]] = None
         if run.lane is not None:
+            self.occupied[run.lane] -= 1
             heapq.heappush(self._returned, (run.slot, run.lane))
         promoted: Promoted[Item] = []
         while self._backlog and self._has_place():

@@ -106,12 +106,18 @@ def request_id(payload: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
-    """A message that was read in a thread: the model that it names, its id, and the request or its refusal."""
+    """A message that was read before: the model that it names, its id, and the request or its refusal."""
 
     model_name: str
     model_version: str
     id: str
     decoded: DecodedRequest | SlipwayError
+
+    def decode(self, _: Regions) -> DecodedRequest:
+        """Return the request; raise its refusal."""
+        if isinstance(self.decoded, SlipwayError):
+            raise self.decoded
+        return self.decoded
 
 
 def read_request(payload: bytes, regions: Regions = _NO_REGIONS) -> ReadRequest:
@@ -133,7 +139,7 @@ def decode_request(
     request = InferRequest(message.model_name, requested_version(message.model_version), message.id)
     decoded = DecodedRequest(request)
     if message.parameters:
-        _take_parameters(decoded, message)
+        take_parameters(decoded, message)
     inputs = request.inputs
     is_placed = False
     used = 0
@@ -255,7 +261,8 @@ def _take_outputs(
     return places
 
 
-def _take_parameters(decoded: DecodedRequest, message: service_pb2.ModelInferRequest) -> None:
+def take_parameters(decoded: DecodedRequest, message: service_pb2.ModelInferRequest) -> None:
+    """Take the parameters of a message; raise `SlipwayError` with Triton's text for an invalid one."""
     for key, value in message.parameters.items():
         reserved = _RESERVED.get(key)
         if reserved is not None:

@@ -743,3 +743,37 @@ def test_each_state_goes_to_its_own_sequence(tmp_path_factory, requests, strateg
         assert {id_: client.output(id_)[0][0] for id_ in expected} == expected
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("strategy", ["direct { }", "oldest { max_candidate_sequences: 4 }"])
+def test_while_executions_are_quick_a_batch_has_what_comes_in_the_same_turns_of_the_loop(tmp_path, strategy):
+    async def run():
+        instance = HeldInstance()
+        client = Sequences(tmp_path, strategy, instance)
+
+        def executed():
+            return [[id_ for id_ in batch if id_] for batch in instance.batches]  # without placeholders
+
+        for number in range(64):
+            client.ask(f"w{number}", 1, START if number == 0 else 0)
+            instance.finish()  # a lone sequence never waits for others
+        client.ask("a", 2, START)
+        assert instance.started == []
+        client.ask("b", 1)
+        instance.finish()  # all sequences were there
+        client.ask("c", 2)
+        await asyncio.sleep(0)
+        assert executed()[-1] == ["c"]  # the turn has brought nothing more
+        client.ask("d", 1)  # the instance is busy
+        client.ask("e", 3, START)
+        instance.finish()
+        instance.finish()
+        client.ask("f", 2)
+        await asyncio.sleep(0)
+        assert executed()[-3:] == [["c"], ["d", "e"], ["f"]]
+        instance.finish(duration_ns=10**9)
+        client.ask("g", 3)
+        assert executed()[-1] == ["g"]  # executions take long, so that others may gather meanwhile
+        instance.finish()
+
+    asyncio.run(run())

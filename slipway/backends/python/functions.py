@@ -28,19 +28,12 @@ TRITON_STRING_TO_NUMPY: Final[dict[str, type]] = {
 
 def get_input_tensor_by_name(inference_request: InferenceRequest, name: str) -> ModelTensor | None:
     """Return the request's input `name`, or None."""
-    return _tensor(inference_request.inputs(), name)
+    return ModelTensor.named(inference_request.inputs(), name)
 
 
 def get_output_tensor_by_name(inference_response: InferenceResponse, name: str) -> ModelTensor | None:
     """Return the response's output `name`, or None."""
-    return _tensor(inference_response.output_tensors(), name)
-
-
-def _tensor(tensors: Sequence[ModelTensor], name: str) -> ModelTensor | None:
-    for tensor in tensors:
-        if tensor.name() == name:
-            return tensor
-    return None
+    return ModelTensor.named(inference_response.output_tensors(), name)
 
 
 def get_input_config_by_name(model_config: Mapping[str, Any], name: str) -> dict[str, Any] | None:

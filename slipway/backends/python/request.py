@@ -40,8 +40,14 @@ class Received(Protocol):
     correlation_id: int | str
     flags: int
     timeout_us: int
-    parameters: dict[str, Parameter]
-    trace: Trace | None
+
+    @property
+    def parameters(self) -> dict[str, Parameter] | None:
+        """The parameters by name."""
+
+    @property
+    def trace(self) -> Trace | TraceReference | None:
+        """The trace, or what a model may know of it."""
 
 
 _REQUEST: Final = Signature(
@@ -122,7 +128,7 @@ class InferenceRequest(Native):
             whose = f"request with id '{self._id}' and model name '{self._model_name}'"
             raise TritonModelException(f"Input tensor for {whose} should not be empty.")
         self._outputs: Sequence[str] = tuple(map(decoded, outputs))
-        self._trace: InferenceTrace | Trace | None = trace
+        self._trace: InferenceTrace | Trace | TraceReference | None = trace
         self.release_flags = 0
         self.reply: ReplyState | None = None
 
@@ -143,7 +149,7 @@ class InferenceRequest(Native):
         self._flags = request.flags
         self._timeout_us = request.timeout_us
         self._trace = request.trace
-        self._parameters = request.parameters
+        self._parameters = request.parameters or {}
         self.release_flags = 0
         self.reply = reply
 
@@ -186,7 +192,7 @@ class InferenceRequest(Native):
             return InferenceTrace()
         if isinstance(trace, InferenceTrace):
             return trace
-        reference = trace.reference()
+        reference = trace if isinstance(trace, TraceReference) else trace.reference()
         return InferenceTrace(reference.context or None, reference.number)
 
     def set_release_flags(self, *given: Any, **named: Any) -> None:
@@ -232,11 +238,13 @@ class InferenceRequest(Native):
         )
 
 
-def _parent(trace: InferenceTrace | Trace | None) -> ReferredTrace | None:
+def _parent(trace: InferenceTrace | Trace | TraceReference | None) -> ReferredTrace | None:
     """Return the trace that a request to another model belongs to, if its maker gave it one."""
     if isinstance(trace, InferenceTrace):
         return ReferredTrace(TraceReference(trace.number)) if trace.number else None
-    return None if trace is None else ReferredTrace(trace.reference())
+    if trace is None:
+        return None
+    return ReferredTrace(trace if isinstance(trace, TraceReference) else trace.reference())
 
 
 def _sequence(correlation_id: Any) -> int | str:

@@ -6,6 +6,7 @@ already in writable memory (a child's shared memory). numpy lacks BF16, so such 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, Self
 
 import numpy as np
@@ -120,6 +121,14 @@ class ModelTensor(Native):
     def is_cpu(self) -> bool:
         """Return True: tensors are always in main memory here."""
         return True
+
+    @staticmethod
+    def named(tensors: Sequence[ModelTensor], name: str) -> ModelTensor | None:
+        """Return the tensor `name`, or None."""
+        for tensor in tensors:
+            if tensor._name == name:  # noqa: SLF001  of its own class
+                return tensor
+        return None
 
     def as_numpy(self) -> np.ndarray:
         """Return the array, the same object each time; BYTES become an object array of `bytes`."""
@@ -236,7 +245,9 @@ def _own_array(source: Raw | np.ndarray, datatype: str, shape: tuple[int, ...]) 
         array = np.empty(len(elements), dtype=np.object_)
         array[:] = elements
         return array.reshape(shape)
-    array = np.frombuffer(source, dtype=BY_NAME[datatype].numpy).reshape(shape)
+    array = np.ndarray(shape, BY_NAME[datatype].numpy, source)  # a third of what `frombuffer` takes
+    if array.nbytes != len(source):
+        raise ValueError(f"{len(source)} bytes are not a tensor of {datatype} and shape {list(shape)}")
     return array if array.flags.behaved else array.copy()
 
 

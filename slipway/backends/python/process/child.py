@@ -26,6 +26,7 @@ from slipway.backends.python.model import Answer, PythonModel
 from slipway.backends.python.process import messages
 from slipway.backends.python.process.child_link import ChildLink, ServerGoneError
 from slipway.backends.python.process.child_server import SERIAL, ChildServer
+from slipway.backends.python.process.frames import SHARED_FROM
 from slipway.backends.python.reply import ReplyState
 from slipway.backends.python.response import InferenceResponse
 from slipway.backends.python.scope import ModelScope
@@ -214,6 +215,8 @@ class Child:
     def _execute(self, message: messages.Execute, blob: memoryview) -> None:
         start = monotonic_ns()
         serial = message.serial
+        if 0 < len(blob) < SHARED_FROM:  # behind a message of any length: aligned memory at once, not for each tensor
+            blob = memoryview(bytearray(blob))
         reader = messages.BlobReader(blob)
         requests = [self._request(reader, head, serial, index) for index, head in enumerate(message.requests)]
         input_end = monotonic_ns()
@@ -222,19 +225,20 @@ class Child:
         output_start = monotonic_ns()
         blobs: list[Raw] = []
         heads = tuple(_head(answer, blobs) for answer in answers)
-        for index, head in enumerate(heads):
-            if head is not None:
-                self.forget(serial, index)
+        if self._cancelled or self._room:
+            for index, head in enumerate(heads):
+                if head is not None:
+                    self.forget(serial, index)
         done = messages.Done(serial, heads, start, input_end, output_start)
         # An answer may wait for the next one only after many executions in a row were too short for that to matter.
         self._quick = self._quick + 1 if output_start - start < _QUICK_NS else 0
         self.link.send(done, blobs, more=self._quick > _QUICK_STREAK and self.link.has_work)
 
     def _request(self, reader: messages.BlobReader, head: messages.RequestHead, serial: int, index: int) -> Any:
-        request = reader.request(head)
-        inputs = [ModelTensor.of(tensor) for tensor in request.inputs.values()]
+        take, received = reader.bytes_of, ModelTensor.received
+        inputs = [received(each.name, each.datatype, each.shape, take(each)) for each in head.inputs]
         reply = ReplyState(RequestSink(self, serial, index, head.paced), self._decoupled)
-        return self._request_type.received(request, inputs, request.outputs or self._outputs, reply)
+        return self._request_type.received(head, inputs, head.outputs or self._outputs, reply)
 
 
 def _head(answer: Answer, blobs: list[Raw]) -> messages.AnswerHead | None:

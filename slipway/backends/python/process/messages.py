@@ -363,16 +363,17 @@ class BlobReader:
         self._blob = blob
         self._offset = 0
 
+    def bytes_of(self, head: TensorHead) -> memoryview:
+        """Return the bytes of the next tensor, as a view of the frame; raise `LinkError` if they are not in it."""
+        start = self._offset
+        end = self._offset = start + head.size
+        if not start <= end <= len(self._blob):
+            raise LinkError(f"tensor '{head.name}' has {head.size} bytes, of which only a part was sent")
+        return self._blob[start:end]
+
     def tensors(self, heads: Iterable[TensorHead]) -> list[Tensor]:
         """Return the tensors of `heads`, as views of the frame; raise `LinkError` if they are not in it."""
-        tensors = []
-        for head in heads:
-            end = self._offset + head.size
-            if not self._offset <= end <= len(self._blob):
-                raise LinkError(f"tensor '{head.name}' has {head.size} bytes, of which only a part was sent")
-            tensors.append(Tensor(head.name, head.datatype, head.shape, raw=self._blob[self._offset : end]))
-            self._offset = end
-        return tensors
+        return [Tensor(head.name, head.datatype, head.shape, raw=self.bytes_of(head)) for head in heads]
 
     def answer(self, head: AnswerHead) -> InferResponse:
         """Return an answer."""
