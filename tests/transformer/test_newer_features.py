@@ -74,7 +74,7 @@ def test_no_writer_of_an_older_format_drops_it(name):
     for write in (
         lambda: describe_sections(spec, WriteOptions()),
         lambda: make_target(Checkpoint("here", spec, Weights({})), CONF),
-        lambda: PlainTransformer(Transformer(spec.decoder, spec.decoder), {}),
+        lambda: PlainTransformer(Transformer(spec.decoder, STACK), {}),
     ):
         with pytest.raises(SlipwayError, match=text) as caught:
             write()
