@@ -94,7 +94,8 @@ class Attention:
         self._into = builder.linear(*into, rows=rows)
         self._norm = projection_norm(builder, prefix, stack, "query", "key", rows=rows)
         self._out = builder.linear(f"{prefix}.output")
-        self._scale = key_value_scale(builder, prefix, stack, with_query=True)
+        scale = key_value_scale(builder, prefix, stack, with_query=True)
+        self._scale = scale if scale is None or rows is None else scale[:, rows]
 
     def __call__(self, x: Tensor, view: AttentionView, features: TokenFeatures) -> Tensor:
         """Return [tokens, hidden]; `features` are per token."""
@@ -156,8 +157,9 @@ def key_value_scale(builder: LayerBuilder, prefix: str, stack: Stack, *, with_qu
     if not stack.adapter_tasks:
         return None
     parts = [builder.tensor(f"{prefix}.{part}_scale") for part in ("key", "value")]
-    scales = torch.cat([torch.ones_like(parts[0]), *parts] if with_query else parts, dim=1)
-    return with_no_task(scales)
+    if with_query:
+        parts.insert(0, parts[0].new_ones(stack.adapter_tasks, stack.attention))
+    return with_no_task(torch.cat(parts, dim=1))
 
 
 def with_no_task(scales: Tensor) -> Tensor:

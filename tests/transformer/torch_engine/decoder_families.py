@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -48,6 +49,16 @@ def llama() -> Decoder:
 
     config = LlamaConfig(**LLAMA_SIZES, tie_word_embeddings=False, rms_norm_eps=1e-6)
     return decoder(LlamaForCausalLM(config), Transformer(decoder=LLAMA, tied_head=False), llama_like)
+
+
+def llama_yarn() -> Decoder:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    parameters = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 64}
+    config = LlamaConfig(**LLAMA_SIZES, tie_word_embeddings=False, rms_norm_eps=1e-6, rope_parameters=parameters)
+    rotary = Rotary(8, scaling=RotaryScaling.YARN, factor=4.0, original_length=64, magnitude=0.1 * math.log(4.0) + 1.0)
+    spec = Transformer(decoder=replace(LLAMA, rotary=rotary), tied_head=False)
+    return decoder(LlamaForCausalLM(config), spec, llama_like)
 
 
 def qwen2() -> Decoder:
@@ -376,6 +387,7 @@ def opt_350m() -> Decoder:
 
 FAMILIES: dict[str, Callable[[], Decoder]] = {
     "llama": llama,
+    "llama-yarn": llama_yarn,
     "qwen2": qwen2,
     "mistral": mistral,
     "gemma2": gemma2,
