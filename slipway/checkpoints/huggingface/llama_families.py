@@ -47,6 +47,7 @@ _SMOLLM3: Final = replace(
     title="SmolLM3",
     rotary=RotaryRule(base=("rope_theta", 2_000_000.0)),
     windows=WindowRule(unrotated, flag="use_sliding_window"),
+    also=("layers without positions",),
     special=lambda settings, fields: {"unrotated_layers": unrotated(settings, fields["layers"])},
     defaults={
         "rms_norm_eps": 1e-6,
