@@ -63,6 +63,7 @@ docs: install ## write the generated pages of docs/ from the tables of the code,
 	$(BIN)/python -m slipway.cli.triton_page docs/triton.md
 	$(BIN)/python -m slipway.cli.flags_page docs/flags.md
 	$(BIN)/python -m slipway.cli.decoding_page docs/decoding.md
+	$(BIN)/python -m slipway.cli.families_page docs/families.md
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 capabilities: install ## list which capabilities the tests cover

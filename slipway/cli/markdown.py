@@ -1,5 +1,5 @@
 """Tables in Markdown, for the pages that are made from tables of the code (`flags_page`, `decoding_page`,
-`triton_page`). Knows no page."""
+`families_page`, `triton_page`). Knows no page."""
 
 from __future__ import annotations
 

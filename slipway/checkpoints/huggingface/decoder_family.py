@@ -95,7 +95,7 @@ class DecoderFamily:
     out.
     """
 
-    title: str  # for the documentation
+    title: str
     parts: PartNames
     network: dict[str, Any]
     names: SettingNames = SettingNames()
@@ -119,4 +119,5 @@ class DecoderFamily:
     norm_change: ArrayTransform = AS_IS  # of the scale of every normalisation
     changes: Mapping[str, ArrayTransform] = field(default_factory=dict)  # of other arrays, by part
     within: str = ""  # the setting that contains those of the decoder (the text part of Gemma 3)
+    also: tuple[str, ...] = ()  # for the documentation: what `special` reads
     ignorable: tuple[str, ...] = ()  # further patterns of arrays that need not be read

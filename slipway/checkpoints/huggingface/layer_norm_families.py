@@ -123,6 +123,7 @@ _OPT: Final = DecoderFamily(
     flags={"attention_bias": ("enable_bias", True), "feed_forward_bias": ("enable_bias", True)},
     rotary=None,
     special=_opt_fields,
+    also=("norms after each block and a narrower token table (350M)",),
     defaults={"eos_token_id": 2, "bos_token_id": 2},
 )
 _BLOOM: Final = DecoderFamily(
@@ -182,6 +183,7 @@ _FALCON: Final = DecoderFamily(
     activation="gelu",
     flags={"attention_bias": ("bias", False), "feed_forward_bias": ("bias", False)},
     special=falcon_fields,
+    also=("parallel blocks", "one head of keys and values (7B)", "grouped heads (40B)", "ALiBi (RW)"),
     defaults={"max_position_embeddings": 2048, "eos_token_id": 11, "bos_token_id": 11},
 )
 _STARCODER2: Final = DecoderFamily(

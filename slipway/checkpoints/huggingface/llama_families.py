@@ -47,8 +47,15 @@ _SMOLLM3: Final = replace(
     title="SmolLM3",
     rotary=RotaryRule(base=("rope_theta", 2_000_000.0)),
     windows=WindowRule(unrotated, flag="use_sliding_window"),
+    also=("layers without positions",),
     special=lambda settings, fields: {"unrotated_layers": unrotated(settings, fields["layers"])},
-    defaults=LLAMA.defaults | {"tie_word_embeddings": True, "num_key_value_heads": 4},
+    defaults={
+        "rms_norm_eps": 1e-6,
+        "tie_word_embeddings": True,
+        "num_key_value_heads": 4,
+        "eos_token_id": 128_001,
+        "bos_token_id": 128_000,
+    },
 )
 MISTRAL: Final = replace(
     LLAMA,

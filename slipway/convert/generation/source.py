@@ -116,8 +116,8 @@ def read_generation_source(directory: Path, task: Task | None) -> GenerationSour
 
 def _notes(wishes: Wishes, checkpoint: HuggingFaceCheckpoint) -> list[str]:
     notes = list(wishes.notes(continues=checkpoint.spec.continues))
-    for name in checkpoint.ignored_settings:
-        notes.append(f"config.json sets {name}, which is not a known setting and is ignored")
+    ignored = checkpoint.ignored_settings
+    notes += [f"config.json sets {name}, which is not a known setting and is ignored" for name in ignored]
     if checkpoint.model_type in _MULTILINGUAL and wishes.values.get("forced_bos_token_id") is None:
         notes.append(f"each request selects its target language by passing the id of the language token as {FORCED}")
     if checkpoint.model_type == "umt5" and checkpoint.spec.logit_scale == 1.0:
