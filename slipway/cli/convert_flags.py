@@ -53,8 +53,8 @@ def convert_parser() -> CommandParser:
     parser.add_argument(
         "source",
         metavar="SOURCE",
-        help="Hugging Face or sentence-transformers directory, hub id, export or training directory of tensor2tensor, "
-        ".onnx file, or TorchScript or torch.export file (.pt, .pt2)",
+        help="Hugging Face or sentence-transformers directory, hub id, LoRA adapter (PEFT), export or training "
+        "directory of tensor2tensor, .gguf or .onnx file, or TorchScript or torch.export file (.pt, .pt2)",
     )
     parser.add_argument(
         "--name",
@@ -141,6 +141,13 @@ def convert_parser() -> CommandParser:
         help="classes of a page-element detector, in its order (default: table,chart,title)",
     )
     parser.add_argument(
+        "--base",
+        metavar="SOURCE",
+        default="",
+        help="directory or hub id of the model that a LoRA adapter was made for (default: the one that its "
+        "adapter_config.json names)",
+    )
+    parser.add_argument(
         "--source-language",
         metavar="NAME",
         default="",
@@ -214,6 +221,7 @@ def convert_options(options: Namespace, command: str, *, lost: Mapping[str, str]
         inputs=tuple(options.input),
         hypothesis=options.hypothesis_template,
         labels=options.labels,
+        base=options.base,
         source_language=options.source_language,
         max_batch_size=options.max_batch_size,
         accept=options.accept,

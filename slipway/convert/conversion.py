@@ -26,6 +26,7 @@ from slipway.convert.generation.source import generates
 from slipway.convert.hub import locate
 from slipway.convert.options import ConvertOptions
 from slipway.convert.page_elements.flow import open_page_elements
+from slipway.convert.plain_source import PlainSource, plain_source
 from slipway.convert.reading.flow import open_reading
 from slipway.convert.reading.source import reads_images
 from slipway.convert.report import (
@@ -86,6 +87,15 @@ def convert(
         with open_translation(translation, str(translation), options, steps) as flow:
             return Conversion(flow, options, steps, stage).run(started)
     path, origin = (Path(source), origin) if origin else locate(source, Steps(show), verbose=options.verbose)
+    with plain_source(path, options.base, Steps(show)) as plain:
+        return _convert_plain(plain, origin, options, show, stage, started)
+
+
+def _convert_plain(
+    plain: PlainSource, origin: str, options: ConvertOptions, show: Show, stage: Stager, started: float
+) -> Converted:
+    """Choose the flow of the family and run it."""
+    path = plain.path
     detects = options.task is Task.PAGE_ELEMENTS
     if options.labels and not detects:
         raise invalid(f"--labels applies only to --task {Task.PAGE_ELEMENTS.value}")
@@ -107,6 +117,8 @@ def convert(
     else:
         open_flow = open_vision if is_vision(path) else open_encoders
     with open_flow(path, origin, options, steps) as flow:
+        flow.report.notes += plain.notes
+        flow.report.source_sha256 = plain.sha256 or flow.report.source_sha256
         return Conversion(flow, options, steps, stage).run(started)
 
 

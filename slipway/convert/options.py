@@ -40,6 +40,7 @@ class ConvertOptions:
     calibration: Path | None = None
     sample: Path | None = None  # typical inputs of an ONNX or torch file, .npz
     inputs: tuple[str, ...] = ()
+    base: str = ""  # the base of a LoRA adapter; "": the one that its configuration names
     hypothesis: str = HYPOTHESIS
     source_language: str = ""  # of a translation model; "": the tokenizer's own
     labels: tuple[str, ...] = ()  # of a page-element detector, in the order of its classes

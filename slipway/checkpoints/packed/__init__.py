@@ -1,0 +1,1 @@
+"""Checkpoints whose weights are not stored as plain arrays, as the plain arrays that they stand for."""
