@@ -6,11 +6,17 @@ fit.
 
 from __future__ import annotations
 
+import json
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
+from slipway.checkpoints.huggingface.safetensors_file import write_safetensors
 from slipway.convert.libraries import cause_of, quiet_libraries, require_libraries
 from slipway.errors import invalid
+from slipway.transformer.weights import Array
 
 SUFFIX: Final = ".gguf"
 _LIBRARIES: Final = ("torch", "transformers", "tokenizers", "gguf")
@@ -43,7 +49,21 @@ def _save(file: Path, directory: Path) -> None:
 
     where: dict[str, Any] = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
     model: Any = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
-    with torch.no_grad():
-        fits = all(bool(torch.isfinite(each.half()).all()) for each in model.parameters())
-    (model.half() if fits else model).save_pretrained(directory)
+    settings = {**model.config.to_dict(), "architectures": [type(model).__name__]}
+    settings.pop("quantization_config", None)
+    (directory / "config.json").write_text(json.dumps(settings, indent=2, default=str))
+    tensors = model.state_dict()
+    fits = all(bool(torch.isfinite(tensor.half()).all()) for tensor in tensors.values())
+    write_safetensors(
+        directory / "model.safetensors",
+        {
+            name: Array(tuple(tensor.shape), partial(_numbers, tensor.half() if fits else tensor))
+            for name, tensor in tensors.items()
+        },
+    )
     AutoTokenizer.from_pretrained(**where).save_pretrained(directory)
+
+
+def _numbers(tensor: Any) -> np.ndarray:
+    numbers: np.ndarray = tensor.detach().numpy()
+    return numbers

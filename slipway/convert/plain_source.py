@@ -20,6 +20,7 @@ from slipway.checkpoints.huggingface.settings import read_json
 from slipway.checkpoints.huggingface.weight_files import open_weight_files
 from slipway.checkpoints.packed.adapter import Adapter, is_adapter, read_adapter
 from slipway.checkpoints.packed.packed_weights import unpack
+from slipway.convert.generation.source import generates
 from slipway.convert.gguf_source import SUFFIX, write_gguf_as_directory
 from slipway.convert.hub import locate
 from slipway.convert.options import Progress
@@ -53,7 +54,7 @@ def plain_source(path: Path, base: str, progress: Progress) -> Iterator[PlainSou
     adapter = is_adapter(path)
     if base and not adapter:
         raise invalid("--base applies only to LoRA adapters, and the source is not one")
-    packed = not adapter and path.is_dir() and _packing(path) is not None
+    packed = path.is_dir() and not adapter and generates(path) and _packing(path) is not None
     if not (adapter or packed or path.suffix == SUFFIX):
         yield PlainSource(path)
         return

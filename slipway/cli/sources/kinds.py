@@ -16,6 +16,7 @@ from slipway.repository.scan import is_single_model, scan_repositories
 
 CONFIG: Final = "config.json"
 _MODULES: Final = "modules.json"  # of sentence-transformers
+_ADAPTER: Final = "adapter_config.json"  # of PEFT
 _WEIGHTS: Final = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 _NETWORK_KEYS: Final = ("model_type", "architectures")
 MODEL_FILES: Final = (".gguf", ".onnx", ".pt", ".pt2", ".pth", ".ts")
@@ -102,6 +103,11 @@ def _directory(text: str, *, may_grow: bool) -> Source:
         return Source(text, SourceKind.REPOSITORY)
     if checkpoint or _weights(path) or _is_translation(path):
         return Source(text, SourceKind.CHECKPOINT, _directory_name(path))
+    if (path / _ADAPTER).is_file():
+        raise invalid(
+            f"'{text}' is a LoRA adapter without its base: slipway convert {text} --base DIRECTORY merges the two into "
+            "models that can be served"
+        )
     if may_grow:
         return Source(text, SourceKind.REPOSITORY)
     raise invalid(f"'{text}' is not a source of models: expected {_LOOKED_FOR}{_nearest_inside(path)}")

@@ -129,3 +129,8 @@ def test_a_file_of_a_checkpoint_is_refused_with_its_directory():
     write("bert/config.json", '{"model_type": "bert"}')
     write("bert/model.safetensors")
     assert mistake("bert/model.safetensors").endswith("; did you mean its directory, 'bert'?")
+
+
+def test_an_adapter_is_sent_to_its_base():
+    write("adapter/adapter_config.json", "{}")
+    assert "slipway convert adapter --base DIRECTORY merges the two" in mistake("adapter")
