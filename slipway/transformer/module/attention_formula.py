@@ -29,6 +29,11 @@ def formula_of(stack: Stack) -> Formula:
     return partial(attend if plain else attend_shared, scale=stack.attention_scale)
 
 
+def causal_formula_of(stack: Stack) -> Formula:
+    """Return the formula that hides the future by itself, for whole sequences without a bias or a soft cap."""
+    return partial(attend_causally, scale=stack.attention_scale)
+
+
 def visible_formula_of(stack: Stack) -> VisibleFormula:
     """Return the formula of a stack's attention that also returns the probabilities."""
     if stack.attention_softcap or stack.key_value != stack.attention:
@@ -51,6 +56,13 @@ def attend_shared(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | No
     grouped = query.reshape(rows, keys.shape[1], -1, size)
     gathered = functional.scaled_dot_product_attention(grouped, keys, values, attn_mask=bias, scale=scale)
     return gathered.reshape(rows, heads, 1, size)
+
+
+def attend_causally(query: Tensor, keys: Tensor, values: Tensor, _: Tensor | None, *, scale: float) -> Tensor:
+    """Return attention of each token to itself and those before it; query heads may share keys and values."""
+    return functional.scaled_dot_product_attention(
+        query, keys, values, is_causal=True, scale=scale, enable_gqa=query.shape[1] != keys.shape[1]
+    )
 
 
 def attend_capped(

@@ -9,7 +9,7 @@ from functools import partial
 from torch import Tensor
 
 from slipway.transformer.module.attention import Heads
-from slipway.transformer.module.attention_formula import formula_of, visible_formula_of
+from slipway.transformer.module.attention_formula import causal_formula_of, formula_of, visible_formula_of
 from slipway.transformer.module.distance_bias import DistanceBias
 from slipway.transformer.module.key_value_cache import KeyValueCache
 from slipway.transformer.module.packed_layout import PackedLayout
@@ -42,7 +42,8 @@ class FullSequence:
         query, keys, values = heads.split(grid)
         bias = self.bias.of(layer)
         if self.attentions is None:
-            gathered = formula_of(self.stack)(query, keys, values, bias)
+            causal = bias is None and self.bias.causal
+            gathered = (causal_formula_of if causal else formula_of)(self.stack)(query, keys, values, bias)
         else:
             gathered, seen = visible_formula_of(self.stack)(query, keys, values, bias)
             self.attentions.append(seen)
@@ -56,16 +57,22 @@ def full_sequence_bias(
     key_mask: Tensor | None,
     *,
     causal: bool,
+    visible: bool,
     like: Tensor,
 ) -> ScoreBias:
     """Return the bias to add to the scores of whole sequences: relative positions, masked keys, what is before the
-    window of a layer and, for a decoder, the future."""
+    window of a layer and, for a decoder, the future. Where only the future is hidden, and the probabilities need not be
+    `visible`, the formula hides it: in half the time, and without a grid of memory."""
+    causal = causal and layout.width > 1
+    windows = bool(stack.window_layers) and layout.width > stack.window
+    by_formula = causal and key_mask is None and stack.rotary is not None and not (stack.attention_softcap or visible)
     mask = None if key_mask is None else key_mask[:, None, None, :]
-    if causal and layout.width > 1:
+    if causal and (windows or not by_formula):
         future = like.new_full((layout.width, layout.width), float("-inf")).triu(1)[None, None]
         mask = future if mask is None else mask + future
     local = None
-    if stack.window_layers and layout.width > stack.window:
+    if windows:
         far = like.new_full((layout.width, layout.width), float("-inf")).tril(-stack.window)[None, None]
         local = LocalMask(far if mask is None else mask + far, stack.window_layers)
-    return ScoreBias(mask, [partial(each.full, layout.width) for each in relative], local)
+    functions = [partial(each.full, layout.width) for each in relative]
+    return ScoreBias(None if by_formula else mask, functions, local, causal=by_formula)

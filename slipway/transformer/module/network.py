@@ -99,7 +99,7 @@ class Network:
         view = FullSequence(
             stack.stack,
             layout,
-            stack.full_sequence_bias(layout, mask, self.like),
+            stack.full_sequence_bias(layout, mask, self.like, visible=attentions is not None),
             stack.turns(layout),
             cache=None if state is None else state.cache,
             attentions=attentions,

@@ -20,12 +20,18 @@ class ScoreBias:
     """The bias of every layer, [rows or 1, heads or 1, queries or 1, keys].
 
     `relative` has one function for all layers, or one per layer, which is called when the layer needs it: all at once
-    would take a grid of memory per layer.
+    would take a grid of memory per layer. With `causal`, a layer without a bias must hide the future by itself.
     """
 
     def __init__(
-        self, mask: Tensor | None, relative: Sequence[Callable[[], Tensor]] = (), local: LocalMask | None = None
+        self,
+        mask: Tensor | None,
+        relative: Sequence[Callable[[], Tensor]] = (),
+        local: LocalMask | None = None,
+        *,
+        causal: bool = False,
     ) -> None:
+        self.causal = causal
         self._mask = mask
         self._own = relative if len(relative) > 1 else ()
         shared = relative[0]() if len(relative) == 1 else None

@@ -77,6 +77,11 @@ class StackNetwork:
             return None
         return self.rotation.at(layout.positions, layout.row_lengths, longest=layout.width)
 
-    def full_sequence_bias(self, layout: PackedLayout, key_mask: Tensor | None, like: Tensor) -> ScoreBias:
-        """Return the bias to add to the scores when whole sequences attend to themselves."""
-        return full_sequence_bias(self.stack, layout, self.relative, key_mask, causal=self.causal, like=like)
+    def full_sequence_bias(
+        self, layout: PackedLayout, key_mask: Tensor | None, like: Tensor, *, visible: bool
+    ) -> ScoreBias:
+        """Return the bias to add to the scores when whole sequences attend to themselves; `visible` says whether the
+        probabilities are requested."""
+        return full_sequence_bias(
+            self.stack, layout, self.relative, key_mask, causal=self.causal, visible=visible, like=like
+        )

@@ -74,6 +74,13 @@ def test_scores_are_those_of_transformers(family):
         np.testing.assert_allclose(found, family.logits(prompt.tolist()), atol=1e-4, rtol=1e-4)
 
 
+@some(argvalues=["llama", "mistral", "gemma2", "gemma3", "gpt-j", "bloom"])
+def test_scores_of_equally_long_rows_are_those_of_transformers(family):
+    long = prompts((40, 40))
+    for prompt, found in zip(long, scores(family, [SequenceRequest(ids) for ids in long]), strict=True):
+        np.testing.assert_allclose(found, family.logits(prompt.tolist()), atol=1e-4, rtol=1e-4)
+
+
 def test_rows_of_all_lengths_generate_the_ids_of_transformers(family):
     engine = TorchEngine.open(family.spec, family.weights, threads=1)
     for prompt, ids in zip(prompts(), generated(engine, rows()), strict=True):
@@ -134,3 +141,23 @@ def test_attention_probabilities_are_those_of_transformers(family):
     for prompt, found in zip(prompts(), engine.encode(rows(), attentions=True), strict=True):
         wanted = family.model(torch.from_numpy(prompt)[None], output_attentions=True).attentions
         np.testing.assert_allclose(found.attentions, torch.cat(wanted).detach().numpy(), atol=1e-5)
+
+
+def test_adapters_scale_keys_and_values_that_query_heads_share():
+    own, random = made("llama"), np.random.default_rng(1)
+    plain, stack = dict(own.weights), own.spec.decoder
+    added, folded = {}, dict(plain)
+    for layer in range(stack.layers):
+        prefix = f"decoder.layers.{layer}"
+        for part in ("key", "value"):
+            scale = random.uniform(0.5, 2.0, stack.key_value).astype(np.float32)
+            added[f"{prefix}.self_attention.{part}_scale"] = scale[None]
+            name = f"{prefix}.self_attention.{part}.weight"
+            folded[name] = plain[name] * scale[:, None]
+        added[f"{prefix}.feed_forward.scale"] = np.ones((1, stack.inner), np.float32)
+    adapted = replace(own.spec, decoder=replace(stack, adapter_tasks=1))
+    requests = [replace(row, adapter_task=0) for row in rows()]
+    found = TorchEngine.open(adapted, plain | added, threads=1).encode(requests)
+    wanted = TorchEngine.open(own.spec, folded, threads=1).encode(rows())
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(one.hidden, other.hidden, atol=1e-4)
