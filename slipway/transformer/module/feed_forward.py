@@ -124,10 +124,12 @@ def _wide_names(prefix: str, stack: Stack) -> list[str]:
 
 def _each(builder: LayerBuilder, prefixes: list[str], count: int) -> list[Linear]:
     """Return one linear layer per expert, from arrays that contain all experts."""
-    weight = torch.cat([builder.tensor(f"{prefix}.weight") for prefix in prefixes], dim=1)
-    bias = None
-    if f"{prefixes[0]}.bias" in builder:
-        bias = torch.cat([builder.tensor(f"{prefix}.bias") for prefix in prefixes], dim=1)
+    weights = [builder.tensor(f"{prefix}.weight") for prefix in prefixes]
+    biases = [builder.tensor(f"{prefix}.bias") for prefix in prefixes] if f"{prefixes[0]}.bias" in builder else []
     return [
-        builder.form(weight[expert].clone(), None if bias is None else bias[expert].clone()) for expert in range(count)
+        builder.form(
+            torch.cat([weight[expert] for weight in weights]),
+            torch.cat([bias[expert] for bias in biases]) if biases else None,
+        )
+        for expert in range(count)
     ]

@@ -62,7 +62,7 @@ def full_sequence_bias(
 ) -> ScoreBias:
     """Return the bias to add to the scores of whole sequences: relative positions, masked keys, what is before the
     window of a layer and, for a decoder, the future. Where only the future is hidden, and the probabilities need not be
-    `visible`, the formula hides it: in half the time, and without a grid of memory."""
+    `visible`, the formula hides it: without a grid of memory, and in half the time if the sequences are long."""
     causal = causal and layout.width > 1
     windows = bool(stack.window_layers) and layout.width > stack.window
     by_formula = causal and key_mask is None and stack.rotary is not None and not (stack.attention_softcap or visible)

@@ -161,3 +161,20 @@ def test_adapters_scale_keys_and_values_that_query_heads_share():
     wanted = TorchEngine.open(own.spec, folded, threads=1).encode(rows())
     for one, other in zip(found, wanted, strict=True):
         np.testing.assert_allclose(one.hidden, other.hidden, atol=1e-4)
+
+
+@some(argvalues=["llama", "mistral", "gemma3"])
+def test_masked_tokens_of_a_prompt_keep_their_place_but_nothing_attends_to_them(family):
+    padding = 7
+    stack = replace(family.spec.decoder, padding_id=padding)
+    engine = TorchEngine.open(replace(family.spec, decoder=stack), family.weights, threads=1)
+    requests = rows(24)
+    for request in requests:
+        request.ids[2::5] = padding
+    for request, ids in zip(requests, generated(engine, requests), strict=True):
+        tokens = torch.tensor([[*request.ids.tolist(), *ids[:-1]]])
+        with torch.no_grad():
+            logits = family.model(
+                tokens, attention_mask=(tokens != padding).long(), position_ids=torch.arange(tokens.shape[1])[None]
+            ).logits[0, len(request.ids) - 1 :]
+        assert ids == logits.argmax(-1).tolist()
