@@ -31,7 +31,8 @@ Every setting of config.json is honoured, known to change nothing about what the
 as ignored. Settings in the form of transformers 4 (`rope_theta`, `rope_scaling`) and 5 (`rope_parameters`) are read,
 and experts that are stored one by one or together. An unknown type of rotary scaling, or an unknown name within
 `rope_scaling` and `rope_parameters`, is refused with the nearest known one. So is a name that is nearly that of a
-setting which is missing."""
+setting which is missing. Packed weights (GPTQ, AWQ, bitsandbytes) are described in [conversion.md](conversion.md)."""
+_PACKED: Final = ("quantization_config", "compression_config")  # read before the settings, or refused with a reason
 _REFUSED: Final = "These are refused if they say anything else than the value below, unless the family honours them:"
 _OTHERS: Final = "Most of them have an encoder. The first task is the default of `--task`."
 _POSITIONS: Final = {
@@ -61,7 +62,7 @@ def _sections() -> Iterator[tuple[str, str]]:
     yield "## Other models", f"{_OTHERS}\n\n{table(('Model type', 'Tasks'), others)}"
     scalings = code("default", *(each.value for each in RotaryScaling if each is not RotaryScaling.NONE))
     yield "## Settings", f"{_SETTINGS}\n\nTypes of rotary scaling: {scalings}."
-    refused = ((code(name), _neutral(name)) for name in CHANGING)
+    refused = ((code(name), _neutral(name)) for name in CHANGING if name not in _PACKED)
     yield "### Refused settings", f"{_REFUSED}\n\n{table(('Setting', 'Value'), refused)}"
 
 

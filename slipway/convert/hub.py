@@ -17,11 +17,12 @@ from slipway.installation import install_hint
 
 _ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 # model_head.pkl is never opened: its presence identifies a SetFit model (encoders/foreign.py).
-_FILES: Final = (
-    "*.json", "*.txt", "*.model", "*.safetensors", "[0-9]_*/*.json", "[0-9]_*/*.txt", "[0-9]_*/*.model",
+FILES: Final = (
+    "*.json", "*.txt", "*.model", "*.safetensors", "*.jinja", "[0-9]_*/*.json", "[0-9]_*/*.txt", "[0-9]_*/*.model",
     "[0-9]_*/*.safetensors", "model_head.pkl",
 )  # fmt: skip
-_OTHERS: Final = ("onnx/*", "openvino/*", "*/*/*")  # the same weights in other forms
+# The same weights in other forms: of other libraries, or as their authors stored them (Mistral).
+NOT_FETCHED: Final = ("onnx/*", "openvino/*", "*/*/*", "consolidated*.safetensors")
 # What every conversion from a hub needs: nothing is fetched that could not be converted afterwards.
 _LIBRARIES: Final = ("torch", "transformers", "safetensors", "huggingface_hub")
 _PICKLES: Final = ("pytorch_model*.bin", "[0-9]_*/pytorch_model*.bin")
@@ -53,10 +54,10 @@ def fetch(source: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        directory = Path(snapshot_download(source, allow_patterns=list(_FILES), ignore_patterns=list(_OTHERS)))
+        directory = Path(snapshot_download(source, allow_patterns=list(FILES), ignore_patterns=list(NOT_FETCHED)))
         if not any(directory.glob("*.safetensors")) or _has_bare_layer(directory):
-            patterns = [*_FILES, *_PICKLES]
-            directory = Path(snapshot_download(source, allow_patterns=patterns, ignore_patterns=list(_OTHERS)))
+            patterns = [*FILES, *_PICKLES]
+            directory = Path(snapshot_download(source, allow_patterns=patterns, ignore_patterns=list(NOT_FETCHED)))
     except Exception as error:  # its own errors, those of its HTTP client and OSError have no common root
         raise invalid(
             f"'{source}' is not a local file or directory, and fetching it from the model hub failed: {cause_of(error)}"

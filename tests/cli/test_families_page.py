@@ -29,4 +29,4 @@ def test_rows_say_what_distinguishes_a_family():
         in page()
     )
     assert "| `bloom` | BLOOM, BLOOMZ | ALiBi | layer norms |" in page()
-    assert "| `quantization_config` | `null` |" in page()
+    assert "| `clip_qkv` | `null` |" in page()

@@ -30,6 +30,7 @@ _MOST_VALUES: Final = 1 << 20  # of the arrays that are read; a mapped file cann
 _CONFIG: Final = (
     b'"model_type":', b'"architectures":', b'"bert"', b'"t5"', b'"gpt2"', b'"num_layers":', b'"d_model":',
     b'"vocab_size":', b'"id2label":', b'"num_hidden_layers":', b'"max_position_embeddings":', b'"hidden_size":',
+    b'"rope_parameters":', b'"rope_type":', b'"layer_types":', b'"sliding_window":', b'"num_experts":',
 )  # fmt: skip
 _INI: Final = (
     b"[gpt]\n",

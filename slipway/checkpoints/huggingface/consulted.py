@@ -16,23 +16,25 @@ _NEAR: Final = 0.9  # of difflib: a letter or two of a long name differ
 _LONGEST_NAME: Final = 64
 
 # Settings that change nothing about what a decoder computes: training, transformers' own bookkeeping, token ids, what
-# the arrays themselves decide (tied heads), how a library computes the same numbers.
+# the arrays themselves decide (tied heads, biases), how a library computes the same numbers.
 HARMLESS: Final = frozenset(
     {
         "_attn_implementation", "_attn_implementation_autoset", "_from_model_config", "_name_or_path",
-        "add_cross_attention", "architectures", "attention_dropout", "attn_implementation", "attn_pdrop", "auto_map",
-        "begin_suppress_tokens", "bias_dropout_fusion", "bos_token_id", "cache_implementation",
-        "chunk_size_feed_forward", "classifier_dropout", "cross_attention_hidden_size", "dropout", "dtype",
-        "embd_pdrop", "embedding_dropout", "eos_token_id", "hidden_dropout", "id2label", "init_std",
+        "activation_dropout", "add_cross_attention", "architectures", "attention_bias", "attention_dropout",
+        "attention_probs_dropout_prob", "attn_implementation", "attn_pdrop", "auto_map", "begin_suppress_tokens",
+        "bias_dropout_fusion", "bos_token_id", "cache_implementation", "chunk_size_feed_forward",
+        "classifier_dropout", "cross_attention_hidden_size", "dropout", "dtype", "embd_pdrop", "embedding_dropout",
+        "eos_token_id", "gradient_checkpointing", "hidden_dropout", "hidden_dropout_prob", "id2label", "init_std",
         "initializer_factor", "initializer_range", "is_decoder", "is_encoder_decoder", "is_llama_config", "label2id",
-        "layerdrop", "masked_softmax_fusion", "model_type", "offset_alibi", "original_max_position_embeddings",
-        "output_attentions", "output_hidden_states", "output_router_logits", "pad_token_id", "prefix",
-        "pretraining_tp", "problem_type", "resid_pdrop", "residual_dropout", "return_dict", "return_dict_in_generate",
-        "router_aux_loss_coef", "router_jitter_noise", "scale_attn_weights", "sep_token_id", "skip_bias_add",
-        "skip_bias_add_qkv", "slow_but_exact", "summary_activation", "summary_first_dropout",
-        "summary_proj_to_labels", "summary_type", "summary_use_proj", "task_specific_params", "tie_word_embeddings",
-        "tokenizer_class", "torch_dtype", "torchscript", "transformers_version", "unk_token_id", "use_bfloat16",
-        "use_cache",
+        "layerdrop", "lm_head_bias", "masked_softmax_fusion", "mlp_bias", "model_type", "offset_alibi",
+        "original_max_position_embeddings", "output_attentions", "output_hidden_states", "output_router_logits",
+        "pad_token_id", "prefix", "pretraining_tp", "problem_type", "qkv_bias", "resid_pdrop", "residual_dropout",
+        "return_dict", "return_dict_in_generate", "rotary", "router_aux_loss_coef", "router_jitter_noise",
+        "scale_attn_weights", "sep_token_id", "seq_length", "skip_bias_add", "skip_bias_add_qkv", "slow_but_exact",
+        "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj",
+        "task_specific_params", "tie_word_embeddings", "tokenizer_class", "torch_dtype", "torchscript",
+        "transformers.js_config", "transformers_version", "unk_token_id", "unsloth_fixed", "unsloth_version",
+        "use_bfloat16", "use_cache",
     }
 )  # fmt: skip
 

@@ -84,58 +84,68 @@ def _own_settings(settings: HuggingFaceSettings, family: DecoderFamily) -> Huggi
 
 def _fields(settings: HuggingFaceSettings, family: DecoderFamily) -> Fields:
     """Return the values of the stack."""
+    fields = _sizes(settings, family) | family.network
+    fields |= {name: settings.flag(key, default=default) for name, (key, default) in family.flags.items()}
+    fields |= {name: settings.number(key, default) for name, (key, default) in family.numbers.items()}
+    if family.scale_setting:
+        fields["attention_scale"] = settings.positive(family.scale_setting, float(fields["head_size"])) ** -0.5
+    if family.embedding_by_width:
+        fields["embedding_scale"] = sqrt(fields["hidden"])
+    if family.special is not None:
+        fields |= family.special(settings, fields)
+    fields |= _positions(settings, family, fields)
+    if family.windows is not None:
+        fields["window"], fields["window_layers"] = read_windows(settings, family.windows, fields["layers"])
+    if family.experts is not None:
+        fields["experts"] = _experts(settings, family.experts, fields["layers"])
+    return fields
+
+
+def _sizes(settings: HuggingFaceSettings, family: DecoderFamily) -> Fields:
+    """Return the sizes, with what follows from them unless the family says otherwise."""
     names = family.names
     layers, heads, hidden, vocabulary = settings.sizes(
         *(settings.first(each) for each in (names.layers, names.heads, names.hidden, names.vocabulary))
     )
     head_size = settings.size(settings.first(names.head_size), hidden // heads) if names.head_size else hidden // heads
-    context = settings.size(settings.first(names.context), 0) if names.context else 0
-    fields: Fields = {
+    sizes: Fields = {
         "layers": layers,
         "heads": heads,
         "hidden": hidden,
         "vocabulary": vocabulary,
         "head_size": head_size,
         "inner": settings.size(settings.first(names.inner), 4 * hidden) if names.inner else 4 * hidden,
-        "context": context,
+        "context": settings.size(settings.first(names.context), 0) if names.context else 0,
         "activation": _activation(settings, family),
         "attention_scale": standard_scale(head_size),
-        **family.network,
-        **{name: settings.flag(key, default=default) for name, (key, default) in family.flags.items()},
-        **{name: settings.number(key, default) for name, (key, default) in family.numbers.items()},
     }
     if names.norm_epsilon:
-        fields["norm_epsilon"] = settings.number(settings.first(names.norm_epsilon), 1e-5)
+        sizes["norm_epsilon"] = settings.number(settings.first(names.norm_epsilon), 1e-5)
     if names.key_value_heads:
-        fields["key_value_heads"] = settings.size(settings.first(names.key_value_heads), heads)
-    if family.scale_setting:
-        fields["attention_scale"] = settings.positive(family.scale_setting, float(head_size)) ** -0.5
-    if family.embedding_by_width:
-        fields["embedding_scale"] = sqrt(hidden)
+        sizes["key_value_heads"] = settings.size(settings.first(names.key_value_heads), heads)
+    return sizes
+
+
+def _positions(settings: HuggingFaceSettings, family: DecoderFamily, fields: Fields) -> Fields:
+    """Return how the stack encodes positions: rotary ones, unless the family has others."""
     if fields.get("positions") is Positions.TABLE:
-        fields["position_rows"] = context
-    if family.special is not None:
-        fields |= family.special(settings, fields)
-    if family.rotary is not None and fields.get("positions", Positions.ROTARY) is Positions.ROTARY:
-        read = read_rotary(settings, family.rotary, head_size, context)
-        fields |= {
-            "positions": Positions.ROTARY,
-            "rotary": read.rotary,
-            "local_rotary": read.local,
-            "context": read.context,
-        }
-    if family.windows is not None:
-        fields["window"], fields["window_layers"] = read_windows(settings, family.windows, layers)
-    if family.experts is not None:
-        fields["experts"] = _experts(settings, family.experts, layers)
-    return fields
+        return {"position_rows": fields["context"]}
+    if family.rotary is None or "positions" in fields:
+        return {}
+    read = read_rotary(settings, family.rotary, fields["head_size"], fields["context"])
+    return {
+        "positions": Positions.ROTARY,
+        "rotary": read.rotary,
+        "local_rotary": read.local,
+        "context": read.context,
+    }
 
 
 def _activation(settings: HuggingFaceSettings, family: DecoderFamily) -> Activation:
     if not family.names.activation:
         return settings.known_activation(family.activation)
     name = settings.first(family.names.activation)
-    if family.legacy_gelu and settings.config.get(name) == "gelu":
+    if family.legacy_gelu and name == "hidden_act" and settings.config.get(name) == "gelu":
         return Activation.GELU_TANH
     return settings.activation(name, family.activation)
 

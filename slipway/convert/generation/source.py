@@ -18,7 +18,7 @@ from slipway.convert.generation.generation_settings import Wishes
 from slipway.convert.generation.tokenizer_settings import tokenizer_notes
 from slipway.errors import invalid
 from slipway.runtime.arguments import FORCED
-from slipway.transformer.spec import Stack, Transformer
+from slipway.transformer.spec import Positions, Stack, Transformer
 
 _TEXT_TO_TEXT: Final = (Task.TEXT_TO_TEXT, Task.TRANSLATION, Task.SUMMARIZATION)
 # The tasks of each model type that generates text; the first is the default.
@@ -120,6 +120,8 @@ def _notes(wishes: Wishes, checkpoint: HuggingFaceCheckpoint) -> list[str]:
     notes += [f"config.json sets {name}, which is not a known setting and is ignored" for name in ignored]
     if checkpoint.model_type in _MULTILINGUAL and wishes.values.get("forced_bos_token_id") is None:
         notes.append(f"each request selects its target language by passing the id of the language token as {FORCED}")
+    if checkpoint.model_type == "falcon" and checkpoint.spec.output_stack.positions is Positions.ALIBI:
+        notes.append("ALiBi's penalties are exact; transformers rounds those of Falcon to bfloat16")
     if checkpoint.model_type == "umt5" and checkpoint.spec.logit_scale == 1.0:
         notes.append(
             "config.json sets tie_word_embeddings to false, so logits are not scaled before sampling and beam search; "

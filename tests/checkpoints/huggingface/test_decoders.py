@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from math import log, sqrt
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ import torch
 import transformers as hf
 from safetensors.torch import load_file, save_file
 
+from slipway.checkpoints.huggingface.decoder import read_decoder
 from slipway.checkpoints.huggingface.decoder_families import DECODER_FAMILIES
 from slipway.checkpoints.huggingface.reader import HuggingFaceCheckpoint, read_huggingface
+from slipway.checkpoints.huggingface.settings import HuggingFaceSettings, read_settings
 from slipway.errors import Code, SlipwayError
 from slipway.transformer.spec import Activation, RotaryScaling, Stack
 from slipway.transformer.weights import expected_shapes
@@ -285,19 +288,28 @@ def test_a_setting_that_cannot_be_honoured_is_refused_by_name(name, changes, mes
     assert message in refusal(tmp_path)
 
 
-@pytest.mark.parametrize("name", DECODERS)
+def replaced(settings: dict[str, Any], value: object) -> Iterator[dict[str, Any]]:
+    """Yield copies of the settings in which one of them, at any depth, has another value."""
+    for key, old in settings.items():
+        yield {**settings, key: value}
+        if isinstance(old, dict):
+            for inner in replaced(old, value):
+                yield {**settings, key: inner}
+
+
+@pytest.mark.parametrize("name", [name for name in DECODERS if not name.startswith("llama-")])
 def test_a_setting_of_the_wrong_type_is_refused_or_has_no_effect_and_never_anything_else(name, tmp_path):
     save_decoder(name, tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text())
+    config = dict(read_settings(tmp_path).config)
+    kind = {"model_type": config.pop("model_type")}
     codes = []
-    for key in config:
-        for value in ("x", -1, 0, [[]], {"a": 1}, True, 1e300):
-            edit_config(tmp_path, **config | {key: value})
+    for value in ("x", -1, 0, [[]], {"a": 1}, True, 1e300):
+        for changed in replaced(config, value):
             try:
-                read_huggingface(tmp_path)
+                read_decoder(HuggingFaceSettings(tmp_path / "config.json", kind | changed, {}), {})
             except SlipwayError as error:
                 codes.append(error.code)
-    assert len(codes) > 50
+    assert len(codes) > 50  # of about 200
     assert set(codes) <= {Code.INVALID_ARG, Code.UNSUPPORTED}
 
 
