@@ -47,6 +47,11 @@ FAMILIES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "mt5": (hf.MT5ForConditionalGeneration, hf.MT5Config, T5 | {"num_layers": 2}),
     "umt5": (hf.UMT5ForConditionalGeneration, hf.UMT5Config, T5 | {"num_layers": 2, "num_decoder_layers": 3}),
     "bart": (hf.BartForConditionalGeneration, hf.BartConfig, BART),
+    "blenderbot": (
+        hf.BlenderbotForConditionalGeneration,
+        hf.BlenderbotConfig,
+        BART | {"forced_eos_token_id": None, "encoder_layers": 1, "decoder_layers": 3},
+    ),
     "mbart": (hf.MBartForConditionalGeneration, hf.MBartConfig, BART | {"scale_embedding": True}),
     "marian": (hf.MarianMTModel, hf.MarianConfig, MARIAN),
     "pegasus": (hf.PegasusForConditionalGeneration, hf.PegasusConfig, BART | {"activation_function": "relu"}),

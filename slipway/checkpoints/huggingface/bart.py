@@ -1,5 +1,5 @@
-"""BART and its relatives mBART, Marian, Pegasus, M2M100 (and NLLB): one layout of names, and a table of differences.
-Also the decoders of this family, with TrOCR's, that another model's encoder reads images for."""
+"""BART and its relatives mBART, Marian, Pegasus, Blenderbot, M2M100 (and NLLB): one layout of names, and a table of
+differences. Also the decoders of this family, with TrOCR's, that another model's encoder reads images for."""
 
 from __future__ import annotations
 
@@ -55,6 +55,7 @@ class _Kind:
 _KINDS: Final = {
     # Two rows before position 0 are for padding, as fairseq counted.
     "bart": _Kind(embedding_norm=True, position_change=without_rows(2)),
+    "blenderbot": _Kind(pre_norm=True, final_norm=True),
     "mbart": _Kind(pre_norm=True, embedding_norm=True, final_norm=True, position_change=without_rows(2)),
     "marian": _Kind(positions=lambda rows, hidden, _: marian_positions(rows, hidden)),
     "pegasus": _Kind(pre_norm=True, final_norm=True, positions=lambda rows, hidden, _: marian_positions(rows, hidden)),

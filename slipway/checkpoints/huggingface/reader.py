@@ -26,6 +26,7 @@ from slipway.errors import unsupported
 FAMILIES: Final[dict[str, Callable[[HuggingFaceSettings, StoredArrays], CheckpointMapping]]] = {
     "bart": read_bart,
     "bert": read_bert,
+    "blenderbot": read_bart,
     "gpt2": read_gpt2,
     "m2m_100": read_bart,
     "marian": read_bart,

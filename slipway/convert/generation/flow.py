@@ -32,6 +32,7 @@ from slipway.convert.generation.tokenizer import (
     check_text,
     check_tokenizer,
     cleans_up,
+    decoding_notes,
     load_reference,
     vocabulary_notes,
 )
@@ -104,7 +105,7 @@ class GenerationFlow:
         chat, notes = copied_templates(reference)
         self.report.notes += notes
         self._text = TextSide(tokenizer, languages, cleans_up(reference), chat)
-        self.report.notes += vocabulary_notes(self._source, tokenizer)
+        self.report.notes += vocabulary_notes(self._source, tokenizer) + decoding_notes(reference)
         if languages.names:
             self.report.notes.append(
                 f"the source language is '{languages.usual}' unless a request sets source_language"

@@ -25,6 +25,7 @@ _TEXT_TO_TEXT: Final = (Task.TEXT_TO_TEXT, Task.TRANSLATION, Task.SUMMARIZATION)
 TASKS: Final[Mapping[str, tuple[Task, ...]]] = {
     "bart": (Task.TEXT_TO_TEXT, Task.SUMMARIZATION, Task.TRANSLATION),
     "gpt2": (Task.TEXT_GENERATION,),
+    "blenderbot": (Task.TEXT_TO_TEXT,),
     "m2m_100": (Task.TRANSLATION, Task.TEXT_TO_TEXT),
     "marian": (Task.TRANSLATION, Task.TEXT_TO_TEXT),
     "mbart": (Task.TRANSLATION, Task.TEXT_TO_TEXT, Task.SUMMARIZATION),

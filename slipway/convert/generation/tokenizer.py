@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from slipway.convert.byte_tokenizer import CLASS as BYTE_TOKENIZER
 from slipway.convert.generation.source import GenerationSource
 from slipway.convert.tokenizer import copy_tokenizer, disagreement, open_reference
 from slipway.errors import SlipwayError, invalid
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _NO_LIMIT: Final = 1 << 20
+_REPLACEMENT: Final = "\ufffd"
 
 
 def load_reference(source: GenerationSource) -> Any:
@@ -28,6 +30,8 @@ def load_reference(source: GenerationSource) -> Any:
 
 def cleans_up(reference: Any) -> bool:
     """Return whether transformers removes the spaces before punctuation when it decodes; for BPE it does not."""
+    if type(reference).__name__ == BYTE_TOKENIZER:  # transformers has no fast form of it
+        return bool(reference.clean_up_tokenization_spaces)
     forced = reference.clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output
     bpe = type(reference.backend_tokenizer.model).__name__ == "BPE"
     return bool(reference.clean_up_tokenization_spaces) and (not bpe or bool(forced))
@@ -67,6 +71,13 @@ def vocabulary_notes(source: GenerationSource, tokenizer: Tokenizer) -> list[str
     return [f"{note}: requests whose text contains one outside it are refused"]
 
 
+def decoding_notes(reference: Any) -> list[str]:
+    """Return a note if the served models show something that transformers drops when it decodes."""
+    if type(reference).__name__ != BYTE_TOKENIZER:
+        return []
+    return ["bytes that are not UTF-8 are shown as U+FFFD, as by other tokenizers of bytes; transformers drops them"]
+
+
 def check_text(tokenizer: Tokenizer, reference: Any, ids: Sequence[int], omitted: Sequence[int] = ()) -> None:
     """Raise `SlipwayError` unless the served models and transformers decode `ids` to the same text, without special
     tokens, or without those in `omitted`."""
@@ -74,5 +85,7 @@ def check_text(tokenizer: Tokenizer, reference: Any, ids: Sequence[int], omitted
     ours = tokenizer.decode(kept, skip_special_tokens=not omitted)
     ours = clean_up(ours) if cleans_up(reference) else ours
     theirs = reference.decode(kept, skip_special_tokens=not omitted)
+    if type(reference).__name__ == BYTE_TOKENIZER:  # it drops bytes that are not UTF-8, which the copy replaces
+        ours = ours.replace(_REPLACEMENT, "")
     if ours != theirs:
         raise invalid(f"the exported tokenizer decodes to {ours[:60]!r}, but transformers decodes to {theirs[:60]!r}")
