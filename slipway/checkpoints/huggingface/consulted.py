@@ -21,20 +21,21 @@ HARMLESS: Final = frozenset(
     {
         "_attn_implementation", "_attn_implementation_autoset", "_from_model_config", "_name_or_path",
         "activation_dropout", "add_cross_attention", "architectures", "attention_bias", "attention_dropout",
-        "attention_probs_dropout_prob", "attn_implementation", "attn_pdrop", "auto_map", "begin_suppress_tokens",
-        "bias_dropout_fusion", "bos_token_id", "cache_implementation", "chunk_size_feed_forward",
-        "classifier_dropout", "cross_attention_hidden_size", "dropout", "dtype", "embd_pdrop", "embedding_dropout",
-        "eos_token_id", "gradient_checkpointing", "hidden_dropout", "hidden_dropout_prob", "id2label", "init_std",
-        "initializer_factor", "initializer_range", "is_decoder", "is_encoder_decoder", "is_llama_config", "label2id",
-        "layerdrop", "lm_head_bias", "masked_softmax_fusion", "mlp_bias", "model_type", "offset_alibi",
-        "original_max_position_embeddings", "output_attentions", "output_hidden_states", "output_router_logits",
-        "pad_token_id", "prefix", "pretraining_tp", "problem_type", "qkv_bias", "resid_pdrop", "residual_dropout",
-        "return_dict", "return_dict_in_generate", "rotary", "router_aux_loss_coef", "router_jitter_noise",
-        "scale_attn_weights", "sep_token_id", "seq_length", "skip_bias_add", "skip_bias_add_qkv", "slow_but_exact",
-        "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj",
-        "task_specific_params", "tie_word_embeddings", "tokenizer_class", "torch_dtype", "torchscript",
-        "transformers.js_config", "transformers_version", "unk_token_id", "unsloth_fixed", "unsloth_version",
-        "use_bfloat16", "use_cache",
+        "attention_probs_dropout_prob", "attention_softmax_in_fp32", "attn_implementation", "attn_pdrop", "auto_map",
+        "begin_suppress_tokens", "bias_dropout_fusion", "bos_token_id", "cache_implementation",
+        "chunk_size_feed_forward", "classifier_dropout", "cross_attention_hidden_size", "dropout", "dtype",
+        "embd_pdrop", "embedding_dropout", "eos_token_id", "gradient_checkpointing", "hidden_dropout",
+        "hidden_dropout_prob", "id2label", "init_std", "initializer_factor", "initializer_range", "is_decoder",
+        "is_encoder_decoder", "is_llama_config", "label2id", "layerdrop", "lm_head_bias", "masked_softmax_fusion",
+        "max_window_layers", "mlp_bias", "model_type", "offset_alibi", "original_max_position_embeddings",
+        "output_attentions", "output_hidden_states", "output_router_logits", "pad_token_id", "prefix",
+        "pretraining_tp", "problem_type", "qkv_bias", "resid_pdrop", "residual_dropout", "return_dict",
+        "return_dict_in_generate", "rotary", "router_aux_loss_coef", "router_jitter_noise",
+        "scale_attention_softmax_in_fp32", "scale_attn_weights", "sep_token_id", "seq_length", "skip_bias_add",
+        "skip_bias_add_qkv", "slow_but_exact", "summary_activation", "summary_first_dropout",
+        "summary_proj_to_labels", "summary_type", "summary_use_proj", "task_specific_params", "tie_word_embeddings",
+        "tokenizer_class", "torch_dtype", "torchscript", "transformers.js_config", "transformers_version",
+        "unk_token_id", "unsloth_fixed", "unsloth_version", "use_bfloat16", "use_cache",
     }
 )  # fmt: skip
 
@@ -98,10 +99,10 @@ def ignored_settings(settings: Consulted, source: str) -> tuple[str, ...]:
     absent = [name for name in known if name not in settings.given]
     ignored = []
     for name, value in settings.given.items():
-        if name in known or name in HARMLESS:
+        if name in known or name in HARMLESS or value is None:
             continue
         if name in CHANGING:
-            if value is not None and value not in CHANGING[name]:
+            if value not in CHANGING[name]:
                 text = shown(json.dumps(value))
                 raise unsupported(f"{source}: '{name}' is {text}, which is not supported for this model type")
             continue

@@ -40,7 +40,13 @@ LLAMA: Final = DecoderFamily(
     parts=LLAMA_PARTS,
     network=LLAMA_NETWORK,
     flags={"attention_bias": ("attention_bias", False), "feed_forward_bias": ("mlp_bias", False)},
-    defaults={"rms_norm_eps": 1e-6, "tie_word_embeddings": False, "eos_token_id": 2, "bos_token_id": 1},
+    defaults={
+        "rms_norm_eps": 1e-6,
+        "max_position_embeddings": 2048,
+        "tie_word_embeddings": False,
+        "eos_token_id": 2,
+        "bos_token_id": 1,
+    },
 )
 _SMOLLM3: Final = replace(
     LLAMA,
@@ -62,7 +68,7 @@ MISTRAL: Final = replace(
     title="Mistral",
     flags={},
     windows=WindowRule(every_layer, ignores_types=True),
-    defaults=LLAMA.defaults | {"num_key_value_heads": 8},
+    defaults=LLAMA.defaults | {"num_key_value_heads": 8, "max_position_embeddings": 131_072},
 )
 QWEN2: Final = replace(
     LLAMA,
