@@ -184,18 +184,16 @@ class ShowcaseDataplane(MemoryDataplane):
             raise not_found(f"Request for unknown model: '{name}' is not found")
         return super().signature(name, version)
 
-    async def load_model(self, name, config, files):
+    async def load_model(self, name, config, files):  # noqa: ARG002  the interface's
         if name == "broken":
             raise invalid(f"failed to load 'broken', {HOSTILE}")
         self._set_state(name, "READY")
 
-    async def unload_model(self, name, unload_dependents):
+    async def unload_model(self, name, unload_dependents):  # noqa: ARG002  the interface's
         self._set_state(name, "UNAVAILABLE", "unloaded")
 
     def _set_state(self, name: str, state: str, reason: str = "") -> None:
-        self._index = [
-            IndexEntry(name, "1", state, reason) if entry.name == name else entry for entry in self._index
-        ]
+        self._index = [IndexEntry(name, "1", state, reason) if entry.name == name else entry for entry in self._index]
 
 
 def write_files(directory: Path) -> dict[str, Path]:

@@ -12,7 +12,7 @@ const LOOK_AGAIN_MS = 5000;
 const nav = document.getElementById("models");
 const main = document.getElementById("model");
 const menu = document.getElementById("models-button");
-const app = { settings: null, models: [], shown: "", look: 0 };
+const app = { settings: null, models: [], shown: "", listed: "", look: 0 };
 
 function address() {
   const given = new URLSearchParams(location.hash.slice(1));
@@ -47,7 +47,9 @@ function select(name) {
 /** Show the chosen model, unless it is shown as it is. */
 async function show() {
   const model = chosenModel();
-  fillList(nav, app.models, model?.name, select);
+  const listed = JSON.stringify([app.models, model?.name]);
+  if (listed !== app.listed) fillList(nav, app.models, model?.name, select);
+  app.listed = listed;
   if (!model) {
     main.replaceChildren(el("p", { class: "empty" }, "There is no model to show."));
     return;
@@ -83,6 +85,7 @@ async function lookAgain() {
     try {
       await look();
     } catch {
+      app.listed = "";
       nav.querySelectorAll(".state").forEach((state) => { state.className = "state unavailable"; });
     }
   }

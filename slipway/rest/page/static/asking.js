@@ -14,7 +14,8 @@ const MOST_LABELS = 12;
 /** Return the outputs to ask for: those with a file of labels as the best labels. */
 function wantedOutputs(metadata, config) {
   const files = new Map((config.output ?? []).map((each) => [each.name, each.label_filename]));
-  const labelled = metadata.outputs.find(({ name, shape }) => files.get(name) && shape.at(-1) > 0);
+  const labelled = metadata.outputs.find(({ name, datatype, shape }) => (
+    files.get(name) && datatype !== "BYTES" && shape.at(-1) > 0));
   if (!labelled) return { labelled: "", outputs: [] };
   return { labelled: labelled.name, outputs: metadata.outputs.map(({ name, shape }) => (
     name === labelled.name ? { name, parameters: { classification: Math.min(MOST_LABELS, shape.at(-1)) } } : { name })) };

@@ -55,7 +55,7 @@ function reportView(model, report) {
   const refused = report.candidates.flatMap(({ label, problems }) => problems.map((problem) => `${label}: ${problem}`));
   const facts = [
     ["Task", report.task], ["Compared with", report.reference], ["Calibration", report.calibration],
-    ["Machine", report.machine], ["Created", `${report.created.replace("T", " ").replace("Z", " UTC")}, in ${Math.round(report.seconds)} s`],
+    ["Machine", report.machine], ["Created", report.created && `${report.created.replace("T", " ").replace("Z", " UTC")}, in ${Math.round(report.seconds)} s`],
     ["Versions", Object.entries(report.versions).map((each) => each.join(" ")).join(", ")], ["Written as", model],
   ].filter(([, value]) => value);
   return el("div", { class: "card report" },

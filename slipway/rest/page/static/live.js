@@ -16,7 +16,9 @@ const CHARTS = [
   ["Waiting requests", "", [["waiting", "pending"]], { least: 2 }],
   ["Time in the queue", " ms", [["mean", "queued"]], {}],
   ["Padding", " %", [["share of tokens", "padding"]], { least: 10, most: 100 }],
+  ["Time to compute", " ms", [["mean", "computed"]], {}],
   ["CPU of the machine", " %", [["used", "cpu"]], { least: 100, most: 100 }],
+  ["Memory of the machine", " %", [["used", "memory"]], { least: 100, most: 100 }],
 ];
 
 /** Reads the metrics, and keeps the last readings for every view. */

@@ -8,11 +8,13 @@ const ROWS = "nv_inference_count";
 const EXECUTIONS = "nv_inference_exec_count";
 const PENDING = "nv_inference_pending_request_count";
 const QUEUE = "nv_inference_queue_duration_us";
+const COMPUTE = "nv_inference_compute_infer_duration_us";
 const LATENCY = "nv_inference_request_duration_histogram_us_bucket";
 const LATENCY_MS = "nv_inference_first_response_histogram_ms_bucket";
 const TOKENS = "slipway_inference_token_count";
 const PADDING = "slipway_inference_padding_count";
 const CPU = "nv_cpu_utilization";
+const [MEMORY, ALL_MEMORY] = ["nv_cpu_memory_used_bytes", "nv_cpu_memory_total_bytes"];
 
 /** Return the samples of a metrics text by name: lists of {labels, value}. */
 export function parseMetrics(text) {
@@ -86,6 +88,8 @@ export function figuresBetween(before, after, seconds, model) {
     pending: total(after, PENDING, model),
     queued: share(grown(QUEUE), requests, 0.001),
     padding: tokens === null ? null : share(padding, tokens + padding, 100),
+    computed: share(grown(COMPUTE), requests, 0.001),
     cpu: (total(after, CPU, "") ?? NaN) * 100,
+    memory: share(total(after, MEMORY, ""), total(after, ALL_MEMORY, ""), 100),
   };
 }

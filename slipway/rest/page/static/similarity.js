@@ -18,9 +18,7 @@ export function cosine(one, other) {
 }
 
 function cell(value) {
-  const strength = Math.max(0, Math.min(1, value));
-  const node = el("td", { class: strength > 0.6 ? "heat strong" : "heat" }, value.toFixed(2));
-  return styled(node, { "--heat": `${Math.round(strength * 100)}%` });
+  return styled(el("td", {}, value.toFixed(2)), { "--heat": `${Math.round(Math.max(0, Math.min(1, value)) * 100)}%` });
 }
 
 function matrix(names, vectors) {
