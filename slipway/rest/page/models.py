@@ -69,7 +69,7 @@ def _described(context: Context, name: str, namespace: str, entries: Sequence[In
         return described | {"platform": "", "engine": {}, "decoupled": False, "parts": []}
     return described | {
         "platform": config.platform or config.backend,
-        "engine": engine_of(config),
+        "engine": engine_of(_computing(context, config, purpose)),
         "decoupled": config.model_transaction_policy.decoupled,
         "parts": sorted(set(_parts(config, purpose)) - {name, ""}),
     }
@@ -86,6 +86,15 @@ def _config(context: Context, name: str) -> model_config_pb2.ModelConfig | None:
         return context.dataplane.model_config(name, "")
     except SlipwayError:  # its name means several models, or it is being unloaded
         return None
+
+
+def _computing(
+    context: Context, config: model_config_pb2.ModelConfig, purpose: Purpose
+) -> model_config_pb2.ModelConfig:
+    """Return the configuration of what computes a model: for an ensemble, the step that takes token ids, if it has one
+    that is ready."""
+    step = purpose.encoder if config.HasField("ensemble_scheduling") else ""
+    return (_config(context, step) if step else None) or config
 
 
 def _parts(config: model_config_pb2.ModelConfig, purpose: Purpose) -> Iterator[str]:

@@ -1,7 +1,7 @@
 /* Objects that a detector found, drawn on the picture that it was given. Two forms: an output per label with rows of
  * left, top, right, bottom in parts of the page, and score; or boxes in pixels, with scores and labels. */
 
-import { el, svg, shown } from "./dom.js";
+import { el, svg } from "./dom.js";
 import { drawn } from "./images.js";
 
 const WIDEST = 720;  // pixels of the drawing
@@ -46,7 +46,7 @@ function table(found, colours) {
     el("thead", {}, el("tr", {}, ["Object", "Score", "Left", "Top", "Right", "Bottom"].map((head) => el("th", { scope: "col" }, head)))),
     el("tbody", {}, found.map(({ label, score, box }) => el("tr", {},
       el("th", { scope: "row" }, el("span", { class: `dot colour-${colours.get(label)}` }), label),
-      el("td", {}, shown(score, 2)), box.map((side) => el("td", { class: "code" }, side.toFixed(3))))))));
+      el("td", {}, score.toFixed(2)), box.map((side) => el("td", { class: "code" }, side.toFixed(3))))))));
 }
 
 /** Return the view of the objects in each picture; null if the answer is of another kind, or there are no pictures. */

@@ -44,7 +44,7 @@ export function lineChart(title, unit, { least = 1, most = Infinity } = {}) {
     const y = (each) => TOP + (HEIGHT - TOP - BOTTOM) * (1 - Math.min(each, top) / top);
     const grid = [0, 0.5, 1].map((part) => svg("g", {},
       svg("line", { x1: LEFT, x2: WIDTH - 4, y1: y(top * part), y2: y(top * part), class: "grid" }),
-      svg("text", { x: LEFT - 6, y: y(top * part) + 3.5, class: "tick" }, shown(top * part, 1))));
+      svg("text", { x: LEFT - 6, y: y(top * part) + 4, class: "tick" }, shown(top * part, 1))));
     const drawn = lines.map(([, values], at) => {
       const offset = points - values.length;
       const place = (index) => x(index + offset);

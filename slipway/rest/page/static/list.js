@@ -31,6 +31,6 @@ export function fillList(nav, models, selected, select) {
   const hadFocus = nav.contains(document.activeElement) ? document.activeElement.textContent : null;
   nav.replaceChildren(el("h2", {}, "Models"),
     models.length ? items(matching(false)) : el("p", { class: "empty" }, "The repository has no models."),
-    ...(parts.length ? [el("details", { open: Boolean(isOpen) }, el("summary", {}, `${parts.length} ${parts.length === 1 ? "part" : "parts"} of them`), items(parts))] : []));
+    ...(parts.length ? [el("details", { open: Boolean(isOpen) }, el("summary", {}, `Parts (${parts.length})`), items(parts))] : []));
   if (hadFocus !== null) [...nav.querySelectorAll("button")].find((button) => button.textContent === hadFocus)?.focus();
 }

@@ -52,9 +52,9 @@ class Readings {
     this.timer = null;
   }
 
-  figures(model) {
+  figures(names, steps) {
     return this.kept.slice(1).map(({ at, metrics }, before) => (
-      figuresBetween(this.kept[before].metrics, metrics, (at - this.kept[before].at) / 1000, model)));
+      figuresBetween(this.kept[before].metrics, metrics, (at - this.kept[before].at) / 1000, names, steps)));
   }
 }
 
@@ -71,7 +71,8 @@ export function liveView({ model, settings }) {
     el("div", { class: "charts" }, charts.map((chart) => chart.node)));
 
   function draw() {
-    const figures = readings.figures(whole.checked ? "" : model.name);
+    const steps = model.platform === "ensemble" ? model.parts : [];
+    const figures = readings.figures(whole.checked ? null : [model.name], steps);
     for (const chart of charts) chart.draw(chart.lines.map(([name, figure]) => [name, figures.map((each) => each[figure])]), POINTS);
     problem.replaceChildren(...(readings.error ? [errorView(readings.error)] : []));
   }

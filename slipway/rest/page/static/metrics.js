@@ -31,16 +31,17 @@ export function parseMetrics(text) {
   return found;
 }
 
-function total(metrics, name, model) {
-  const samples = (metrics.get(name) ?? []).filter(({ labels }) => !model || labels.model === model);
+/** Return the sum of a metric over the models with these names, null if there is none; no names mean all. */
+function total(metrics, name, names) {
+  const samples = (metrics.get(name) ?? []).filter(({ labels }) => !names || names.includes(labels.model));
   return samples.length ? samples.reduce((sum, { value }) => sum + value, 0) : null;
 }
 
 /** Return the number of observations up to each bound, added up over versions and models: [bound, count], ascending. */
-function buckets(metrics, name, model) {
+function buckets(metrics, name, names) {
   const sums = new Map();
   for (const { labels, value } of metrics.get(name) ?? []) {
-    if (model && labels.model !== model) continue;
+    if (names && !names.includes(labels.model)) continue;
     const bound = Number(labels.le.replace("Inf", "Infinity"));
     sums.set(bound, (sums.get(bound) ?? 0) + value);
   }
@@ -64,32 +65,40 @@ export function quantile(before, after, rank) {
   return low;
 }
 
-/** Return the figures of one model, or of all, between two readings that are `seconds` apart; null where unknown. */
-export function figuresBetween(before, after, seconds, model) {
-  const grown = (name) => {
-    const [was, is] = [total(before, name, model), total(after, name, model)];
+/** Return the models whose batches are those of an ensemble: the steps that are batched by length, or all steps. */
+function batchedOnes(metrics, steps) {
+  const padded = steps.filter((step) => total(metrics, TOKENS, [step]) !== null);
+  return padded.length ? padded : steps;
+}
+
+/** Return the figures of models between two readings that are `seconds` apart, null where unknown. `names` are those of
+ * the models, null for all; an ensemble with `steps` has their batches. */
+export function figuresBetween(before, after, seconds, names, steps = []) {
+  const grown = (name, of = names) => {
+    const [was, is] = [total(before, name, of), total(after, name, of)];
     return is === null ? null : Math.max(0, is - (was ?? 0));
   };
   const share = (part, whole, scale = 1) => (whole ? (part / whole) * scale : null);
   const latencies = [[LATENCY, 0.001], [LATENCY_MS, 1]]
-    .map(([name, scale]) => [buckets(before, name, model), buckets(after, name, model), scale])
+    .map(([name, scale]) => [buckets(before, name, names), buckets(after, name, names), scale])
     .find(([, now]) => now.length) ?? [[], [], 1];
   const latency = (rank) => {
     const value = quantile(latencies[0], latencies[1], rank);
     return value === null ? null : value * latencies[2];
   };
-  const [tokens, padding] = [grown(TOKENS), grown(PADDING)];
+  const batched = names && steps.length ? batchedOnes(after, steps) : names;
+  const [tokens, padding] = [grown(TOKENS, batched), grown(PADDING, batched)];
   const requests = grown(SUCCESS);
   return {
     requests: requests === null ? null : requests / seconds,
     failures: (grown(FAILURE) ?? 0) / seconds,
     p50: latency(0.5), p95: latency(0.95), p99: latency(0.99),
-    batch: share(grown(ROWS), grown(EXECUTIONS)),
-    pending: total(after, PENDING, model),
+    batch: share(grown(ROWS, batched), grown(EXECUTIONS, batched)),
+    pending: total(after, PENDING, names),
     queued: share(grown(QUEUE), requests, 0.001),
     padding: tokens === null ? null : share(padding, tokens + padding, 100),
     computed: share(grown(COMPUTE), requests, 0.001),
-    cpu: (total(after, CPU, "") ?? NaN) * 100,
-    memory: share(total(after, MEMORY, ""), total(after, ALL_MEMORY, ""), 100),
+    cpu: (total(after, CPU, null) ?? NaN) * 100,
+    memory: share(total(after, MEMORY, null), total(after, ALL_MEMORY, null), 100),
   };
 }

@@ -11,7 +11,7 @@ import { askJson, modelPath } from "./server.js";
 
 /** Return the facts that the head shows: what the model is for, and what computes it. */
 function badges(model) {
-  const engine = [model.engine.engine ?? model.engine.backend ?? model.platform, model.engine.precision].filter(Boolean).join(" ");
+  const engine = [model.engine.engine || model.engine.backend || model.platform, model.engine.precision].filter(Boolean).join(" ");
   return [model.task, engine].filter(Boolean).map((text) => el("span", { class: "badge" }, text));
 }
 
