@@ -279,7 +279,7 @@ async def _listen(
             proxies.append(proxy)
             ports[PROXY] = bound
             _LOG.info("Started Proxy at %s:%d", options.proxy_address, bound)
-    for front in rest_fronts(engine, engine.outside, options, budget, keys):
+    for front in rest_fronts(engine, engine.outside, options, budget, keys, grpc_port=ports.get(GRPC_SERVICE)):
         bound = ports[front.name] = await front.listener.start()
         listeners.append(front.listener)
         _LOG.info("Started %s at %s:%d", front.name, front.address, bound)

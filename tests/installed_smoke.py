@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,6 +53,7 @@ def main() -> None:
         write_models(repository)
         run("check", str(repository))
         with served(repository) as addresses:
+            check_page(addresses["HTTPService"])
             for name, factor in (("same", 1), ("double", 2)):
                 for x in (SMALL, LARGE):
                     over_http = ask_http(addresses["HTTPService"], name, x)
@@ -102,6 +104,20 @@ def addresses(process: subprocess.Popen[str]) -> dict[str, str]:
         if len(found) == 2:
             return found
     raise SystemExit(f"the server ended at start with exit code {process.wait()}\n{''.join(log)}")
+
+
+def check_page(address: str) -> None:
+    """Load the page with everything that it names; end if a file was not installed."""
+    left, known = ["/"], set()
+    while left:
+        path = left.pop()
+        known.add(path)
+        with urllib.request.urlopen(f"http://{address}{path}", timeout=30) as response:
+            text = response.read().decode()
+        named = re.findall(r'(?:from|src=|href=) ?"([./][^"]*)"', text)
+        left += {urllib.parse.urljoin(path, each) for each in named} - known - set(left)
+    if len(known) < 20:
+        raise SystemExit(f"the page consists of {len(known)} files only")
 
 
 def ask_http(address: str, name: str, x: np.ndarray) -> np.ndarray:

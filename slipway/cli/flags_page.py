@@ -36,7 +36,8 @@ or a key of a file too ([options.md](options.md)). The commands of tensor2tensor
 the options of the originals; their `--help` lists them. `make docs` writes this page from the tables that the
 commands use.
 
-A `BOOL` is `true`, `on` or `1`, or `false`, `off` or `0`; a flag without a value is true.
+A `BOOL` is `true`, `on` or `1`, or `false`, `off` or `0`; a flag without a value is true, and
+`--no-FLAG` is `--FLAG=false`.
 """
 _FLAGS: Final = ("Flag", "Value", "Default", "What it does")
 _PARSERS: Final[tuple[Callable[[], CommandParser], ...]] = (

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 _TRUE: Final = ("true", "on", "1")
 _FALSE: Final = ("false", "off", "0")
+_NO: Final = "no-"  # before the name of a boolean flag: it is false
 _KEY: Final = "flag"  # of a field's metadata
 _INT64: Final = 2**63 - 1
 _WHOLE: Final = re.compile("[+-]?[0-9]+")
@@ -169,7 +170,7 @@ def field_name(flag: Flag) -> str:
 def read_words(arguments: Sequence[str], kinds: Mapping[str, Kind]) -> CommandWords:
     """Split a command line into flags of `kinds` (`--flag=value`, `--flag value`) and the rest.
 
-    A boolean flag needs no value: it takes the next word only if that is a boolean.
+    A boolean flag needs no value: it takes the next word only if that is a boolean. `--no-flag` is `--flag=false`.
     """
     reading = CommandWords([], [], [])
     words = list(reversed(arguments))
@@ -180,6 +181,10 @@ def read_words(arguments: Sequence[str], kinds: Mapping[str, Kind]) -> CommandWo
             continue
         name, equals, value = word.removeprefix("--").partition("=")
         kind = kinds.get(name)
+        positive = name.removeprefix(_NO)
+        if kind is None and not equals and word == f"--{_NO}{positive}" and kinds.get(positive) is BOOLEAN:
+            reading.given.append((positive, _FALSE[0]))
+            continue
         if kind is None or not word.startswith("--"):
             close = get_close_matches(name.lower(), kinds, 1)
             hint = f"; did you mean '--{close[0]}'?" if close else ""

@@ -62,9 +62,9 @@ Serve models over HTTP and gRPC. A SOURCE is a Triton model repository, or a
 Hugging Face directory, the id of a model on the hub, or an .onnx, .pt or .pt2
 file, which is converted first, as by slipway convert, and kept for the next
 start. The flags are tritonserver's. A BOOL is true, on or 1, or false, off or
-0; a boolean flag without a value is true. What the command line lacks is taken
-from variables, SLIPWAY_HTTP_PORT for --http-port, and then from the file of
---config."""
+0; a boolean flag without a value is true, and --no-FLAG is --FLAG=false. What
+the command line lacks is taken from variables, SLIPWAY_HTTP_PORT for
+--http-port, and then from the file of --config."""
 _LOCAL: Final = "127.0.0.1"
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104  compared with, never bound
 
@@ -173,6 +173,7 @@ class ServerOptions(ConversionFlags):
     http_address: str = _http(_LOCAL, TEXT, "address to listen on; 0.0.0.0 is every interface")
     http_port: int = _http(8000, _PORT, "port to listen on; 0 lets the system choose")
     openai: bool = _http(True, BOOLEAN, "serve OpenAI's API too, and those of rerankers and text-embeddings-inference")
+    ui: bool = _http(True, BOOLEAN, "serve a page at / on which people try the models")
     reuse_http_port: bool = _http(False, BOOLEAN, "share the port with other servers that set this flag")
     http_max_input_size: int = _http(64 << 20, whole(-(2**63)), "maximum size of a decompressed request body, in bytes")
     http_allowed_hosts: tuple[str, ...] = _http(

@@ -99,7 +99,7 @@ def report_of(explanation: Explanation, model: ModelVersion, rows: int, arrival_
         own, padding = explanation.padding
         report["padding"] = {"tokens": padding, "share": round(padding / max(1, own + padding), 4)}
     if model.config.backend:
-        report["engine"] = _engine(model.config)
+        report["engine"] = engine_of(model.config)
     if explanation.cache:
         report["cache"] = explanation.cache
     report["held_by"] = list(_held_by(_waits(explanation, model.config, now_ns), model.config))
@@ -129,7 +129,8 @@ def _instance(name: str, model: ModelVersion) -> dict[str, Any]:
     return described
 
 
-def _engine(config: model_config_pb2.ModelConfig) -> dict[str, str]:
+def engine_of(config: model_config_pb2.ModelConfig) -> dict[str, str]:
+    """Return the backend of a model, and the engine and the precision if its parameters name them."""
     engine = {"backend": config.backend}
     own = _parameter(config, "ENGINE")
     if own:

@@ -39,7 +39,8 @@ _USAGE: Final = f"""usage: slipway proxy [--flag=value | --flag value ...]
 
 Serve a REST API in front of an inference server: POST /models/NAME takes and
 returns plain JSON, /docs shows the fields of every model. A BOOL is true, on or
-1, or false, off or 0; a boolean flag without a value is true.
+1, or false, off or 0; a boolean flag without a value is true, and --no-FLAG is
+--FLAG=false.
 
 Without --api-key-file, the variable {KEY_VARIABLE} holds the key for the
 server, or {KEY_VARIABLE}_FILE names its file."""

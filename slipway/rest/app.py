@@ -20,6 +20,7 @@ from slipway.rest.dispatch import Dispatcher
 from slipway.rest.exchange import Exchange
 from slipway.rest.framing import HttpHead
 from slipway.rest.openai.routes import find_openai
+from slipway.rest.page.routes import find_page
 from slipway.rest.response import JSON, error_body
 
 _MAX_REMEMBERED: Final = 4096  # paths; a client that sends more is making them up
@@ -114,6 +115,8 @@ class App:
         match = find(path)
         if match is None and self._context.options.openai:
             match = find_openai(path)
+        if match is None:
+            match = find_page(path, self._context.options.page)
         if match is not None and len(path) <= _MAX_PATH:
             if len(self._matches) >= _MAX_REMEMBERED:
                 self._matches.clear()

@@ -17,6 +17,7 @@ from slipway.rest.access import Access
 from slipway.rest.exchange import Exchange
 from slipway.rest.framing import HttpHead
 from slipway.rest.openai.tokenizing import Tokenizers
+from slipway.rest.page.page import Page
 from slipway.rest.response import Envelope
 
 
@@ -30,6 +31,7 @@ class RestOptions:
     forward: HeaderPattern | None = None  # the headers that become parameters of infer requests
     openai: bool = True  # serve the routes of OpenAI's API and its kin too
     explains: bool = True  # requests may ask to be explained
+    page: Page = field(default_factory=Page)  # in the browser
 
 
 @dataclass(frozen=True, slots=True)

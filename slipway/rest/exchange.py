@@ -130,7 +130,7 @@ class Exchange:
                 status, document = self.envelope(HTTP_STATUS[error.code], error.message, error)
                 headers, parts, size = JSON, (document,), len(document)
         head = sized_head(status, headers, size, self._connection())
-        if self.method == b"HEAD":
+        if self.method == b"HEAD" or status == 304:
             parts = ()
         if size <= _JOIN_UP_TO:
             self.channel.finish(self, (b"".join((head, *parts)),))

@@ -26,6 +26,8 @@ from slipway.rest.key_guard import plain_envelope_of, require_key
 from slipway.rest.listener import HttpListener
 from slipway.rest.metrics import MetricsOptions, build_metrics_app, build_metrics_page
 from slipway.rest.openai.routes import envelope_of
+from slipway.rest.page.build import build_page
+from slipway.rest.page.page import Page
 from slipway.rest.sagemaker import PING_PATH, build_sagemaker_app, sagemaker_settings
 from slipway.rest.sagemaker_models import ModelHost, MultiModel
 from slipway.rest.vertex import build_vertex_app, vertex_settings
@@ -48,9 +50,12 @@ def rest_fronts(
     budget: Budget,
     keys: ApiKeys | None,
     environment: Mapping[str, str] = os.environ,
+    *,
+    grpc_port: int | None = None,
 ) -> Iterator[RestFront]:
     """Yield the listeners; raise `SlipwayError` for settings that do not fit the loaded models. `host` loads the models
-    of multi-model endpoints; without one of `keys`, only health can be read, and metrics unless they require one too.
+    of multi-model endpoints; without one of `keys`, only health can be read, the files of the page, and metrics unless
+    they require one too. `grpc_port` is where gRPC listens, None if it does not.
     """
     limit = options.http_max_input_size
     limits = HttpLimits(body=limit)
@@ -64,8 +69,10 @@ def rest_fronts(
         forward = options.http_header_forward_pattern
         if forward is not None and keys is not None:
             forward = forward.without(KEY_HEADERS)
-        app = build_app(dataplane, settings(forward=forward, openai=options.openai))
-        handler = require_key(app, keys, HEALTH_PATHS, envelope_of if options.openai else plain_envelope_of)
+        own = build_page(options, build_metrics_page(dataplane, metrics), grpc_port) if options.ui else Page()
+        app = build_app(dataplane, settings(forward=forward, openai=options.openai, page=own))
+        opened = HEALTH_PATHS | own.files.keys()
+        handler = require_key(app, keys, opened, envelope_of if options.openai else plain_envelope_of)
         listener = listen(
             logged(handler),
             host=options.http_address,

@@ -79,6 +79,7 @@ def test_every_flag_of_tritonserver_is_known_once():
         "proxy-address",
         "proxy-port",
         "openai",
+        "ui",
     }
     assert set(TRITON) <= set(known)
 

@@ -10,6 +10,9 @@ from tritonclient.grpc import service_pb2
 import slipway
 from slipway.rest.app import find
 from slipway.rest.openai.routes import find_openai
+from slipway.rest.page.files import read_files
+from slipway.rest.page.page import Page
+from slipway.rest.page.routes import find_page
 from slipway.rest.response import HTTP_STATUS
 from slipway.rpc.protection import RPC_GROUPS
 from tests.docs.pages import DOCS
@@ -20,7 +23,7 @@ ROUTES = re.findall(r"^\| ([A-Z, ]+) \| `(/[^`]+)` \| [^|]+ \|(?: `([a-z-]+)` \|
 
 @pytest.mark.parametrize(("methods", "route", "group"), ROUTES, ids=[route for _, route, _ in ROUTES])
 def test_a_route_of_the_page_is_one_of_the_server(methods, route, group):
-    match = find(route.encode()) or find_openai(route.encode())
+    match = find(route.encode()) or find_openai(route.encode()) or find_page(route.encode(), Page(read_files()))
     assert match is not None
     assert {method.encode() for method in methods.split(", ")} == {match.method, match.other} - {b""}
     assert group in ("", match.group)
@@ -29,11 +32,12 @@ def test_a_route_of_the_page_is_one_of_the_server(methods, route, group):
 def test_no_route_of_the_tables_is_missing():
     from slipway.rest import app
     from slipway.rest.openai import routes
+    from slipway.rest.page.routes import ROUTES as OF_THE_PAGE
 
     shown = {route for _, route, _ in ROUTES}
     models = {f"/v2/models/NAME/{name}".rstrip("/") for name in app._MODEL}
     actions = {f"/v2/repository/models/NAME/{name}" for name in app._REPOSITORY}
-    assert shown >= {*app._FIXED, *models, *actions, *(path.decode() for path in routes._ROUTES)}
+    assert shown >= {*app._FIXED, *models, *actions, *(path.decode() for path in (*routes._ROUTES, *OF_THE_PAGE))}
 
 
 def test_every_call_is_in_the_row_of_its_group():

@@ -24,6 +24,7 @@ ENSEMBLE = (
 JSON_SYNTAX = "For JSON that cannot be parsed, the error is Triton's prefix and Slipway's own parser's message."
 METADATA = "Each server reports its own version, and Slipway announces only the extensions that it has."
 OPENAI = "Slipway answers OpenAI's API on the same port; Triton has it in a server of its own."
+PAGE = "Slipway serves a page for people at /, on the same port."
 BATCH_ORDER = (
     "Triton compares inputs in the order of a hash table, Slipway in the order in which they were sent, so the error "
     "may name the other input; a missing batch dimension is explained first."
@@ -50,6 +51,7 @@ SEQUENCE_IDS = (
 DIFFERENCES: dict[str, str] = {
     "http:get /v2": METADATA,
     "http:get /v1/models": OPENAI,
+    "http:get /": PAGE,
     "grpc:server metadata": METADATA,
     "http:config *chain": "Slipway reads the current ModelConfig, which has ensemble_scheduling.max_inflight_requests.",
     "http:chain": ENSEMBLE,

@@ -18,6 +18,7 @@ from tests.reference.differences import (
     HEADER,
     JSON_SYNTAX,
     METADATA,
+    PAGE,
     REGION_DIFFERENCES,
     TWICE,
     UNKNOWN_SIZE,
@@ -102,6 +103,7 @@ FORESEEN: tuple[Foreseen, ...] = (
         ours="'mark': ",
         theirs=r"'parameters': \{\}",
     ),
+    Foreseen("page", PAGE, request=r"^\w+ /(\s|\?|$)", ours="^(200|405)", theirs="^40"),
     Foreseen(
         "reason of a refused override",
         "A configuration that contradicts itself is refused with the reason; Triton 2.51 only logs some reasons.",

@@ -87,7 +87,7 @@ def test_the_engine_is_the_chosen_one(locked, request):
         ("http", "POST", "/v2/models/identity/infer"),
         ("http", "POST", "/v2/repository/index"),
         ("http", "GET", "/v1/models"),
-        ("http", "GET", "/"),
+        ("http", "GET", "/ui/models"),
         ("sagemaker", "POST", "/invocations"),
         ("sagemaker", "GET", "/models"),
         ("vertex", "POST", "/predict"),

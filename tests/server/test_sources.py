@@ -115,12 +115,13 @@ def test_sources_are_converted_and_served_beside_a_repository(first):
 
 def test_the_last_lines_are_the_addresses_and_a_command_for_each_model(first):
     lines = printed(first)
-    assert lines[:3] == [
+    assert lines[:4] == [
         f"HTTP     http://{first.http}",
+        f"page     http://{first.http}/",
         f"gRPC     {first.grpc}",
         f"metrics  http://{first.metrics}/metrics",
     ]
-    heads = [line for line in lines[3:] if line and not line.startswith(" ")]
+    heads = [line for line in lines[4:] if line and not line.startswith(" ")]
     assert heads == ["first (onnxruntime fp32)", "graph (onnxruntime fp32)", "identity"]
     assert len(curls(first)) == 3
 

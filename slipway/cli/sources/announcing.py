@@ -28,6 +28,7 @@ _FOLLOWS: Final = "a faster form is being converted; the log says when it has re
 _MOST_ELEMENTS: Final = 1 << 22  # of a sample, which is made on the event loop
 _LONGEST: Final = 16 << 10  # characters of a command, which shells limit
 _HTTP: Final = "HTTPService"
+_PAGE: Final = "Page"  # where HTTP is
 _METRICS: Final = "Metrics Service"
 _KEY_VARIABLE: Final = "SLIPWAY_API_KEY"
 _FIRST_KEY: Final = "sed -n 's/^[[:space:]]*//;/^[^#]/{s/[[:space:]].*//;p;q;}'"  # as `api_keys.read_key_file` reads
@@ -36,6 +37,7 @@ _ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  an address to
 # The lines with addresses: title, front, form of the address.
 _ADDRESSES: Final = (
     ("HTTP", _HTTP, "{scheme}://{place}"),
+    ("page", _PAGE, "{scheme}://{place}/"),
     ("gRPC", GRPC_SERVICE, "{place}"),
     ("metrics", _METRICS, "http://{place}/metrics"),
     ("proxy", PROXY, "http://{place}/docs"),
@@ -51,14 +53,16 @@ class BoundAddress:
 
 
 def bound_addresses(options: ServerOptions, ports: Mapping[str, int]) -> dict[str, BoundAddress]:
-    """Return the addresses of the fronts by their name in the log, of which `ports` has those that listen."""
+    """Return the addresses of the fronts by their name in the log, of which `ports` has those that listen, and the
+    page's."""
     hosts = {
         _HTTP: options.http_address,
         GRPC_SERVICE: options.grpc_address,
         _METRICS: options.metrics_address or options.http_address,
         PROXY: options.proxy_address,
     }
-    return {front: BoundAddress(host, ports[front]) for front, host in hosts.items() if front in ports}
+    bound = {front: BoundAddress(host, ports[front]) for front, host in hosts.items() if front in ports}
+    return bound | {_PAGE: bound[_HTTP]} if options.ui and _HTTP in bound else bound
 
 
 class ServedModels(Protocol):
@@ -104,7 +108,7 @@ def _line(name: str) -> str:
 
 
 def _address_lines(options: ServerOptions, addresses: Mapping[str, BoundAddress]) -> Iterator[str]:
-    """Yield one line per front: HTTP, gRPC, metrics."""
+    """Yield one line per address: HTTP, the page, gRPC, metrics."""
     scheme = "https" if _is_encrypted(options) else "http"
     for title, front, form in _ADDRESSES:
         if front in addresses:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tritonclient.grpc import model_config_pb2 as pb
 
-from slipway.cli.sources.announcing import MOST_MODELS, BoundAddress, announcement, reachable
+from slipway.cli.sources.announcing import MOST_MODELS, BoundAddress, announcement, bound_addresses, reachable
 from slipway.cli.sources.cache import EntryRecord
 from slipway.cli.sources.kinds import Source, SourceKind
 from slipway.cli.sources.request import ConversionRequest
@@ -66,6 +66,14 @@ def test_the_addresses_are_those_that_this_machine_reaches():
         "metrics  http://127.0.0.1:9002/metrics",
     ]
     assert reachable(BoundAddress("host", 1)) == "host:1"
+
+
+@pytest.mark.parametrize(("flags", "is_there"), [([], True), (["--no-ui"], False), (["--allow-http=false"], False)])
+def test_the_page_has_the_address_of_http(flags, is_there):
+    options = parse_options(["models", *flags], {})
+    ports = {GRPC_SERVICE: 9001} | ({"HTTPService": 9000} if options.allow_http else {})
+    shown = lines(Models(), options, addresses=bound_addresses(options, ports))
+    assert ("page     http://127.0.0.1:9000/" in shown) is is_there
 
 
 def test_a_converted_model_has_its_engine_its_cost_and_the_flag_that_avoids_it():
