@@ -23,6 +23,7 @@ from slipway.transformer.generation import (
     TransformerEngine,
 )
 from slipway.transformer.options import INSTALL, EngineOptions, installed
+from slipway.transformer.paged.stats import RunningStats
 from slipway.transformer.spec import Transformer
 from slipway.transformer.trial import SMALL
 from slipway.transformer.weights import Weights
@@ -130,6 +131,11 @@ class RoutingEngine:
         for engine, part in self._parts(rows):
             results.update(zip(part, engine.score([rows[index] for index in part]), strict=True))
         return [results[index] for index in range(len(rows))]
+
+    def stats(self) -> RunningStats | None:
+        """Return the figures of the running batch of the engine that has one."""
+        found = (engine.stats() for engine in (self._exact, self._general) if engine is not None)
+        return next((stats for stats in found if stats is not None), None)
 
     def close(self) -> None:
         """Release the weights of both engines."""

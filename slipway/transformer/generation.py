@@ -14,6 +14,8 @@ from typing import Protocol
 
 import numpy as np
 
+from slipway.transformer.paged.stats import RunningStats
+
 
 class Search(Enum):
     """The rule that ranks, finishes and stops hypotheses (`decoding/beam_*.py`, `decoding/sampling.py`)."""
@@ -236,6 +238,9 @@ class TransformerEngine(Protocol):
 
     def score(self, rows: Sequence[SequenceRequest]) -> list[float]:
         """Return the mean negative log-probability of each row's own tokens after the first (decoder-only models)."""
+
+    def stats(self) -> RunningStats | None:
+        """Return the figures of the engine's running batch, None if it does not have one; quick, from any thread."""
 
     def close(self) -> None:
         """Release the weights."""

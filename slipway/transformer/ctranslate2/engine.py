@@ -17,6 +17,7 @@ from slipway.transformer.ctranslate2.conversion_cache import ConversionCache, de
 from slipway.transformer.ctranslate2.loaded_model import CTranslate2Model, check_device
 from slipway.transformer.ctranslate2.loading import ModelLoader
 from slipway.transformer.generation import Decoding, Encoded, GenerationListener, Hypothesis, SequenceRequest
+from slipway.transformer.paged.stats import RunningStats
 from slipway.transformer.spec import Transformer
 from slipway.transformer.weights import Weights
 
@@ -113,6 +114,10 @@ class CTranslate2Engine:
             found = self._model.score([rows[index].ids for index in long])
             scores |= {index: -float(np.mean(figures)) for index, figures in zip(long, found, strict=True)}
         return list(scores.values())
+
+    def stats(self) -> RunningStats | None:
+        """Return None: CTranslate2 keeps its memory to itself."""
+        return None
 
     def close(self) -> None:
         """Release the weights."""

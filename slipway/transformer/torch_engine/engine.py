@@ -20,6 +20,7 @@ from slipway.transformer.module.decoder_state import DecoderState
 from slipway.transformer.module.inputs import EmbeddedTokens
 from slipway.transformer.module.layer_builder import LayerBuilder
 from slipway.transformer.module.network import Network
+from slipway.transformer.paged.stats import RunningStats
 from slipway.transformer.spec import Transformer
 from slipway.transformer.temporary_thread import run_in_temporary_thread
 from slipway.transformer.torch_engine import chunks
@@ -106,6 +107,10 @@ class TorchEngine:
             raise unsupported("only decoder-only models score their own input")
         self._check(rows)
         return self._compute(self._score(network, rows))
+
+    def stats(self) -> RunningStats | None:
+        """Return the figures of the running batch, None before its first row."""
+        return None
 
     def close(self) -> None:
         """Release the weights when all current calls are done; refuse later calls."""
