@@ -55,6 +55,7 @@ class PageScheduler:
         self.preemptions = 0
         self.cached_tokens = 0  # tokens of prompts that were found in the pool
         self._places = places
+        self._asked = 0
         self._waiting: list[PagedSequence] = []  # both by rank
         self._running: list[PagedSequence] = []
 
@@ -68,12 +69,21 @@ class PageScheduler:
         """How many sequences have pages."""
         return len(self._running)
 
+    @property
+    def generating(self) -> int:
+        """How many sequences need only their newest token computed."""
+        return sum(sequence.left == 1 for sequence in self._running)
+
+    def silent(self, count: int) -> list[PagedSequence]:
+        """Return the sequences whose prompts are being computed, and `count` of those that wait, in turn."""
+        first = self._asked if self._asked < len(self._waiting) else 0
+        self._asked = first + count
+        running = [sequence for sequence in self._running if sequence.left > 1]
+        return running + self._waiting[first : self._asked]
+
     def refusal(self, tokens: int) -> str:
         """Return why a sequence that grows to this many tokens can never run, "" if it can."""
-        room = self.pool.count * self.pool.page_size
-        if tokens <= room:
-            return ""
-        return f"it needs {tokens} tokens of key-value memory (prompt and output), but the pool has {room}"
+        return too_long(tokens, self.pool.count * self.pool.page_size)
 
     def add(self, sequence: PagedSequence) -> None:
         """Let a sequence wait for its turn; one that `refusal` refuses must not be added."""
@@ -225,3 +235,10 @@ class PageScheduler:
 
 def _rank(sequence: PagedSequence) -> tuple[int, int]:
     return sequence.rank
+
+
+def too_long(tokens: int, room: int) -> str:
+    """Return that a sequence of `tokens` tokens does not fit into a pool of `room`, "" if it does."""
+    if tokens <= room:
+        return ""
+    return f"it needs {tokens} tokens of key-value memory (prompt and output), but the pool has {room}"

@@ -21,7 +21,6 @@ class PagedSequence:
         "_scope",
         "cacheable",
         "computed",
-        "most",
         "pages",
         "prompt",
         "rank",
@@ -34,14 +33,13 @@ class PagedSequence:
         self,
         serial: int,
         prompt: Sequence[int],
-        most: int,
         *,
         now: int = 0,
         priority: int = 0,
         cacheable: bool = True,
         scope: bytes = b"",
     ) -> None:
-        """Take a prompt, and the most tokens that will be in pages; `now` is the number of the current step.
+        """Take a prompt; `now` is the number of the current step.
 
         `cacheable`: pages may be shared with sequences of the same `scope`.
         """
@@ -49,7 +47,6 @@ class PagedSequence:
         self.rank = (now + priority * PATIENCE, serial)
         self.tokens = list(prompt)
         self.prompt = len(self.tokens)
-        self.most = most
         self.cacheable = cacheable
         self.computed = 0
         self.pages: list[int] = []

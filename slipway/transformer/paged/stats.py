@@ -6,9 +6,10 @@ that never changes.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import Final
+
+from slipway.core.statistics import Histogram
 
 # Upper bounds of the buckets, in seconds: those of vLLM, so that its dashboards show these histograms too.
 FIRST_TOKEN_BOUNDS: Final = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20,
@@ -60,27 +61,6 @@ class RunningStats:
 
 
 @dataclass(slots=True)
-class Durations:
-    """A histogram that grows."""
-
-    bounds: tuple[float, ...]
-    total: float = 0.0
-    counts: list[int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.counts = [0] * (len(self.bounds) + 1)
-
-    def add(self, seconds: float) -> None:
-        """Count one duration."""
-        self.counts[bisect_left(self.bounds, seconds)] += 1
-        self.total += seconds
-
-    def snapshot(self) -> DurationHistogram:
-        """Return the figures so far."""
-        return DurationHistogram(self.bounds, tuple(self.counts), self.total)
-
-
-@dataclass(slots=True)
 class RunningCounters:
     """The figures that only grow; one thread changes them."""
 
@@ -92,9 +72,9 @@ class RunningCounters:
     finished: int = 0
     cancelled: int = 0
     failed: int = 0
-    time_to_first: Durations = field(default_factory=lambda: Durations(FIRST_TOKEN_BOUNDS))
-    time_per_token: Durations = field(default_factory=lambda: Durations(TOKEN_BOUNDS))
-    time_of_row: Durations = field(default_factory=lambda: Durations(ROW_BOUNDS))
+    time_to_first: Histogram = field(default_factory=lambda: Histogram(FIRST_TOKEN_BOUNDS))
+    time_per_token: Histogram = field(default_factory=lambda: Histogram(TOKEN_BOUNDS))
+    time_of_row: Histogram = field(default_factory=lambda: Histogram(ROW_BOUNDS))
 
     def snapshot(
         self, *, running: int, waiting: int, pages_used: int, pages_total: int, page_size: int
@@ -114,7 +94,11 @@ class RunningCounters:
             finished=self.finished,
             cancelled=self.cancelled,
             failed=self.failed,
-            time_to_first=self.time_to_first.snapshot(),
-            time_per_token=self.time_per_token.snapshot(),
-            time_of_row=self.time_of_row.snapshot(),
+            time_to_first=_frozen(self.time_to_first),
+            time_per_token=_frozen(self.time_per_token),
+            time_of_row=_frozen(self.time_of_row),
         )
+
+
+def _frozen(histogram: Histogram) -> DurationHistogram:
+    return DurationHistogram(histogram.bounds, tuple(histogram.counts), histogram.total)

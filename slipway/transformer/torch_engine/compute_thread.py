@@ -66,11 +66,7 @@ class ComputeThread:
         if current_thread() is self._thread:
             raise internal("work on a compute thread submits work to the same thread, and would wait for itself")
         outcome: Future[Result] = Future()
-        item = _WorkItem(work, threads, outcome)
-        with self._lock:
-            if self._stopped:
-                raise unavailable("the engine is closed")
-            self._arrivals.put(item)
+        item = self._put(_WorkItem(work, threads, outcome))
         try:
             return outcome.result()
         finally:
@@ -78,6 +74,17 @@ class ComputeThread:
             # it.
             item.outcome = None
             del outcome
+
+    def begin(self, work: Work[None], threads: int) -> None:
+        """Do `work`, which handles its own failures, in turn with the work of others; do not wait for it."""
+        self._put(_WorkItem(work, threads, Future()))
+
+    def _put(self, item: _WorkItem) -> _WorkItem:
+        with self._lock:
+            if self._stopped:
+                raise unavailable("the engine is closed")
+            self._arrivals.put(item)
+        return item
 
     def _work(self) -> None:
         active: deque[_WorkItem] = deque()
