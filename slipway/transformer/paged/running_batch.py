@@ -40,13 +40,19 @@ class RunningBatch:
     """The rows that a network computes. `start_steps` is called whenever there is work and nobody steps."""
 
     def __init__(
-        self, network: PagedNetwork, start_steps: StartSteps, *, places: int, step_tokens: int, shares: bool = True
+        self,
+        network: PagedNetwork,
+        start_steps: StartSteps,
+        *,
+        places: int,
+        step_tokens: int,
+        shared_length: int | None = None,
     ) -> None:
-        """Run up to `places` rows at once, with up to `step_tokens` tokens of prompts in a step; `shares` lets equal
-        beginnings share pages."""
+        """Run up to `places` rows at once, with up to `step_tokens` tokens of prompts in a step. Rows that may grow
+        beyond `shared_length` share no pages: what is in theirs depends on their length."""
         self._network = network
         self._start_steps = start_steps
-        self._shares = shares
+        self._shared_length = shared_length
         self._scheduler = PageScheduler(PagePool(network.page_count, network.page_size), places=places)
         self._budget = StepBudget(step_tokens)
         self._counters = RunningCounters()
@@ -117,7 +123,8 @@ class RunningBatch:
         for row in arrived:
             serial = next(self._serials)
             self._rows[serial] = row
-            self._scheduler.add(row.wait(serial, now=self._scheduler.now, cacheable=self._shares))
+            shares = self._shared_length is None or most_tokens(row.request) <= self._shared_length
+            self._scheduler.add(row.wait(serial, now=self._scheduler.now, cacheable=shares))
         return True
 
     def _step(self) -> None:

@@ -12,7 +12,8 @@ from slipway.transformer.module.inputs import TokenFeatures
 from slipway.transformer.module.network import Network
 from slipway.transformer.module.paged_attention import KeyValuePages, PagedAttention
 from slipway.transformer.paged.step import PagedStep
-from slipway.transformer.spec import Gate, Languages, Positions, Transformer
+from slipway.transformer.rotary_frequencies import depends_on_length
+from slipway.transformer.spec import Gate, Languages, Transformer
 
 
 class TorchPagedNetwork:
@@ -36,8 +37,8 @@ class TorchPagedNetwork:
     def run(self, step: PagedStep) -> np.ndarray:
         """Compute a step and return its scores float32 [scored, vocabulary]."""
         decoder, device = self._decoder, self._network.like.device
-        view = PagedAttention(decoder.stack, self._pages, step)
         ids = torch.from_numpy(np.ascontiguousarray(step.tokens, np.int64)).to(device)
+        view = PagedAttention(decoder, self._pages, step, ids)
         features = TokenFeatures()
         hidden = decoder(decoder.embedding(ids, view.positions, features), view, None, features)
         if len(step.scored) != len(step.tokens):
@@ -63,8 +64,6 @@ def why_not_paged(spec: Transformer) -> str:
         "adapters": stack.adapter_tasks > 0,
         "languages": spec.language_mode is not Languages.NONE or stack.languages > 0,
         "experts by language": stack.experts is not None and stack.experts.gate is Gate.HARD,
-        "relative positions": stack.positions is Positions.RELATIVE,
-        "a padding token": stack.padding_id is not None,
         "images": stack.vision is not None,
         "embedded input": stack.embedded_input,
     }
@@ -81,3 +80,10 @@ def page_bytes(spec: Transformer, *, item: int, page_size: int) -> int:
     """Return the memory of a page in all layers, with numbers of `item` bytes."""
     stack = spec.output_stack
     return 2 * stack.key_value * stack.layers * page_size * item
+
+
+def shared_length(spec: Transformer) -> int | None:
+    """Return the length up to which the keys of a sequence depend on nothing but its tokens, None if they never do."""
+    stack = spec.output_stack
+    rotary = [each for each in (stack.rotary, stack.local_rotary) if each is not None and depends_on_length(each)]
+    return min((each.original_length for each in rotary), default=None)

@@ -11,7 +11,13 @@ from slipway.transformer.paged.running_batch import RunningBatch, StartSteps
 from slipway.transformer.paged.running_row import most_tokens
 from slipway.transformer.paged.scheduler import too_long
 from slipway.transformer.paged.stats import RunningCounters, RunningStats
-from slipway.transformer.torch_engine.paged_network import TorchPagedNetwork, only_tokens, page_bytes, why_not_paged
+from slipway.transformer.torch_engine.paged_network import (
+    TorchPagedNetwork,
+    only_tokens,
+    page_bytes,
+    shared_length,
+    why_not_paged,
+)
 
 
 class TorchRunning:
@@ -42,8 +48,13 @@ class TorchRunning:
         with self._lock:
             if self._batch is None:
                 paged = TorchPagedNetwork(network, page_count=self._pages, page_size=PAGE_SIZE)
-                places, step_tokens = self._options.places, self._options.step_tokens
-                self._batch = RunningBatch(paged, self._start_steps, places=places, step_tokens=step_tokens)
+                self._batch = RunningBatch(
+                    paged,
+                    self._start_steps,
+                    places=self._options.places,
+                    step_tokens=self._options.step_tokens,
+                    shared_length=shared_length(network.spec),
+                )
             return self._batch
 
     def stats(self) -> RunningStats | None:
