@@ -6,7 +6,7 @@ The pages of a grid are gathered for each layer; what depends only on the step (
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -29,8 +29,8 @@ _SHARE = 1.25  # ... or as a factor: beyond, another grid costs less than the ke
 
 class KeyValuePages:
     """The pages of all layers: each layer's buffer is [pages + 1, page size, 2 key-value width], keys and values side
-    by side. The last page is always zero. What nobody has written is zero too: a NaN would spoil a sum even where its
-    weight is zero."""
+    by side. The last page is always zero. Behind the tokens of a sequence, its last page is zero too: a NaN would spoil
+    a sum even where its weight is zero."""
 
     def __init__(self, stack: Stack, like: Tensor, *, count: int, page_size: int) -> None:
         """Reserve memory; on the CPU, the system provides it when a page is first written."""
@@ -39,16 +39,18 @@ class KeyValuePages:
         self.masked = None  # bool [pages + 1, page size]: tokens that no token attends to
         if stack.padding_id is not None:
             self.masked = torch.zeros(shape[:2], dtype=torch.bool, device=like.device)
+        self.copied: set[int] = set()  # since the last step
         self.count = count
         self.page_size = page_size
 
     def copy(self, pairs: Sequence[tuple[int, int]]) -> None:
-        """Copy pages, (from, to) each; of a sequence whose numbers overflowed, only the figures before that count."""
+        """Copy pages, (from, to) each; the step that continues them clears what is behind its tokens."""
         sources, targets = torch.tensor(pairs, device=self.layers[0].device).unbind(1)
         for layer in self.layers:
-            layer.index_copy_(0, targets, layer.index_select(0, sources).nan_to_num_())
+            layer.index_copy_(0, targets, layer.index_select(0, sources))
         if self.masked is not None:
             self.masked.index_copy_(0, targets, self.masked.index_select(0, sources))
+        self.copied.update(target for _, target in pairs)
 
 
 def _zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
@@ -84,10 +86,10 @@ class PagedAttention:
             lengths = _tensor(np.repeat(step.lengths, new), like)
             self._turns = decoder.rotation.at(self.positions, lengths, longest=int(step.lengths.max()))
         self._slots = _tensor(_slots(step, places, pages.page_size), like)
-        self._opened = _tensor(_opened(step, pages.page_size), like)
+        self._tails = _tensor(_tails(step, pages.page_size, pages.copied), like)
+        pages.copied.clear()
         masked = decoder.masked_tokens(ids)
         if pages.masked is not None and masked is not None:
-            pages.masked.index_fill_(0, self._opened, False)
             pages.masked.view(-1).index_copy_(0, self._slots, masked)
         self._grids = [_grid(decoder, step, rows, pages) for rows in grids(step, pages.page_size)]
 
@@ -96,9 +98,10 @@ class PagedAttention:
         heads, buffer = self._heads, self._pages.layers[layer]
         if self._turns is not None:
             self._turns.turn(layer, projected)
-        if len(self._opened):
-            buffer.index_fill_(0, self._opened, 0.0)
-        buffer.view(-1, buffer.shape[-1]).index_copy_(0, self._slots, heads.keys_values(projected))
+        places = buffer.view(-1, buffer.shape[-1])
+        if len(self._tails):
+            places.index_fill_(0, self._tails, 0.0)
+        places.index_copy_(0, self._slots, heads.keys_values(projected))
         queries = projected[:, : heads.width]
         if len(self._grids) == 1 and self._grids[0].tokens is None:
             return self._attended(self._grids[0], layer, queries)
@@ -147,12 +150,17 @@ def _slots(step: PagedStep, positions: np.ndarray, page_size: int) -> np.ndarray
     return slots
 
 
-def _opened(step: PagedStep, page_size: int) -> np.ndarray:
-    """Return the pages that the step begins and does not fill, int64 [n]."""
+def _tails(step: PagedStep, page_size: int, copied: Collection[int]) -> np.ndarray:
+    """Return the places behind the new tokens in pages that the step begins, or that were copied, int64 [n]."""
     ends = step.past + np.diff(step.begins)
-    last = step.pages[step.page_begins[:-1] + (ends - 1) // page_size]
-    opened: np.ndarray = last[(ends % page_size != 0) & ((ends - 1) // page_size * page_size >= step.past)]
-    return opened
+    first = (ends - 1) // page_size * page_size  # of each sequence's last page
+    last = step.pages[step.page_begins[:-1] + first // page_size].astype(np.int64)
+    opened = (first >= step.past) | np.isin(last, list(copied))
+    spans = [
+        np.arange(page * page_size + end, (page + 1) * page_size)
+        for page, end in zip(last[opened], (ends - first)[opened], strict=True)
+    ]
+    return np.concatenate(spans) if spans else np.empty(0, np.int64)
 
 
 def _grid(decoder: StackNetwork, step: PagedStep, rows: list[int], pages: KeyValuePages) -> _Grid:

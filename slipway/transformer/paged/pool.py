@@ -96,6 +96,11 @@ class PagePool:
             self._beginnings[key] = page
             self._beginning_keys.setdefault(page, []).append(key)
 
+    def unname(self, pages: Sequence[int]) -> None:
+        """Let nobody find these pages any more: their contents are not to be trusted."""
+        for page in pages:
+            self._forget(page)
+
     def _evict(self) -> int:
         page, _ = self._kept.popitem(last=False)
         self._forget(page)

@@ -186,10 +186,12 @@ class RunningBatch:
             counters.time_of_row.observe(now - row.arrived)
 
     def _end(self, serial: int, error: Exception | None = None) -> None:
-        """Free what a row has; report the error, if there is one."""
+        """Free what a row has; report the error, if there is one, or the result."""
         row = self._rows.pop(serial)
-        self._scheduler.remove(row.sequence)
-        if error is not None:
+        self._scheduler.remove(row.sequence, failed=error is not None)
+        if error is None:
+            row.report()
+        else:
             self._counters.failed += 1
             row.fail(error)
 
@@ -199,8 +201,6 @@ class RunningBatch:
             row = self._rows[sequence.serial]
             try:
                 wanted = row.wanted(row.index)
-                if not wanted:
-                    row.done(row.index, [])
             except Exception as error:  # noqa: BLE001  a listener may raise anything
                 self._end(sequence.serial, error)
                 continue

@@ -25,7 +25,7 @@ def most_tokens(row: SequenceRequest) -> int:
 class RunningRow:
     """A row from its arrival to its end. It passes its decoding's reports on to the listener."""
 
-    __slots__ = ("_listener", "arrived", "decoding", "gone", "index", "latest", "request", "sequence")
+    __slots__ = ("_listener", "_result", "arrived", "decoding", "gone", "index", "latest", "request", "sequence")
 
     sequence: PagedSequence  # since it waits for its turn
 
@@ -42,6 +42,7 @@ class RunningRow:
         self.latest = arrived  # the time of its latest token
         self.gone = False  # whether its client has left
         self._listener = listener
+        self._result: Sequence[Hypothesis] = ()
         self.decoding: SingleRow = open_single_row(index, request.decoding, request.ids.tolist(), self, _CPU)
 
     def wait(self, serial: int, *, now: int, cacheable: bool) -> PagedSequence:
@@ -65,9 +66,16 @@ class RunningRow:
         self.gone = self.gone or not self._listener.wanted(row)
         return not self.gone
 
-    def done(self, row: int, hypotheses: Sequence[Hypothesis]) -> None:
-        """Pass the result on."""
-        self._listener.done(row, hypotheses)
+    def done(self, row: int, hypotheses: Sequence[Hypothesis]) -> None:  # noqa: ARG002
+        """Keep the result until what the row had is free."""
+        self._result = hypotheses
+
+    def report(self) -> None:
+        """Pass the result on; none if the row was not wanted."""
+        try:
+            self._listener.done(self.index, self._result)
+        except Exception as error:  # noqa: BLE001  a listener may raise anything
+            self.fail(error)
 
     def fail(self, error: Exception) -> None:
         """Report why the row failed; whatever the listener raises then is only logged."""

@@ -89,8 +89,10 @@ class PageScheduler:
         """Let a sequence wait for its turn; one that `refusal` refuses must not be added."""
         insort(self._waiting, sequence, key=_rank)
 
-    def remove(self, sequence: PagedSequence) -> None:
-        """Forget a sequence, wherever it is; its pages are available at once."""
+    def remove(self, sequence: PagedSequence, *, failed: bool = False) -> None:
+        """Forget a sequence, wherever it is; its pages are available at once, and not shared if it has failed."""
+        if failed:
+            self.pool.unname(sequence.pages)
         if sequence.running:
             self._running.remove(sequence)
             self._give_back(sequence)

@@ -86,3 +86,16 @@ def test_a_key_depends_on_the_tokens_on_all_before_them_and_on_the_scope() -> No
         for tokens in ([4, 5], [4, 6])
     }
     assert len(keys) == 8
+
+
+def test_a_page_that_lost_its_names_is_not_found_and_not_kept() -> None:
+    pool = PagePool(2, 16)
+    pages = pool.take(1)
+    pool.name(pages[0], b"key")
+    pool.name_beginning(pages[0], b"beginning")
+    pool.unname(pages)
+    assert pool.find(b"key") is None
+    assert pool.find_beginning(b"beginning") is None
+    pool.release(pages)
+    assert not pool.is_kept(pages[0])
+    assert pool.available == 2

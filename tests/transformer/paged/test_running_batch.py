@@ -156,7 +156,7 @@ def test_a_row_that_is_cancelled_in_the_first_piece_of_its_prompt_frees_its_page
     heard.gone.add(0)
     running.step()
     assert running.batch.stats().pages_used == 1
-    assert heard.results[0] == []
+    assert heard.results[0] == ()
     running.finish()
 
 
@@ -166,7 +166,7 @@ def test_a_row_that_is_cancelled_while_it_waits_never_runs() -> None:
     running.step()
     heard.gone.add(1)
     running.step()
-    assert heard.results[1] == []
+    assert heard.results[1] == ()
     assert 1 not in heard.tokens
     running.finish()
 
