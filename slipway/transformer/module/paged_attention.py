@@ -116,7 +116,7 @@ class PagedAttention:
         heads, buffer = self._heads, self._pages.layers[layer]
         held = buffer.index_select(0, grid.pages).view(grid.rows, -1, buffer.shape[-1])
         keys, values = heads.split_keys_values(held)
-        query = queries.unflatten(0, (grid.rows, -1)).unflatten(-1, (heads.count, -1)).transpose(1, 2)
+        query = queries.reshape(grid.rows, -1, heads.count, heads.width // heads.count).transpose(1, 2)
         return heads.join(self._formula(query, keys, values, grid.bias.of(layer)))
 
 
