@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from random import Random
 from threading import Event, Lock, Thread
 from time import perf_counter, sleep
@@ -107,7 +108,7 @@ class Timed:
         if not self.count:
             self.ended.set()
 
-    def failed(self, row: int, error: Exception) -> None:
+    def failed(self, row: int, error: Exception) -> None:  # noqa: ARG002
         """End the measurement."""
         self.ended.set()
         raise error
@@ -115,7 +116,7 @@ class Timed:
     @property
     def pauses(self) -> list[float]:
         """The times between two tokens of a row."""
-        return [later - earlier for own in self.tokens.values() for earlier, later in zip(own, own[1:], strict=False)]
+        return [later - earlier for own in self.tokens.values() for earlier, later in pairwise(own)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from slipway.transformer.module.attention import Heads
 from slipway.transformer.module.attention_formula import formula_of
+from slipway.transformer.module.distance_bias import StaticDistanceBias
 from slipway.transformer.module.packed_layout import masked_score
-from slipway.transformer.module.relative_bias import StaticRelativeBias
 from slipway.transformer.module.score_bias import LocalMask, ScoreBias
 from slipway.transformer.module.stack import StackNetwork
 from slipway.transformer.paged.step import PagedStep
@@ -208,7 +208,7 @@ def _hidden(hidden: Tensor, like: Tensor) -> Tensor:
     return like.new_zeros(hidden.shape).masked_fill_(hidden, float("-inf"))[:, None]
 
 
-def _by_distance(bias: StaticRelativeBias, distances: Tensor) -> Tensor:
+def _by_distance(bias: StaticDistanceBias, distances: Tensor) -> Tensor:
     """Return the bias [rows, heads, queries, keys] of distances int64 [rows, queries, keys]."""
     return bias(distances.reshape(-1)).view(-1, *distances.shape).transpose(0, 1)
 

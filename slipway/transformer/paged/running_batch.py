@@ -18,6 +18,7 @@ from typing import Final
 import numpy as np
 import torch
 
+from slipway.core.pace import never_waiting
 from slipway.errors import SlipwayError, internal, unavailable
 from slipway.transformer.decoding.single_rows import Choice, choose
 from slipway.transformer.generation import SequenceRequest, StartedListener
@@ -103,7 +104,8 @@ class RunningBatch:
         try:
             while self._take_in():
                 try:
-                    self._step()
+                    with never_waiting():  # for the receivers of one row
+                        self._step()
                 except Exception as error:  # noqa: BLE001  the rows must end, and later ones run
                     _LOG.exception("a step of the running batch failed")
                     self._fail_rows(internal(f"generation failed: {type(error).__name__}"))

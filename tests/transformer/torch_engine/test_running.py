@@ -40,6 +40,7 @@ SPECS = {
     "relative": ARCHITECTURES["decoder-relative"],
     "padding": Transformer(decoder=replace(BASE, padding_id=4, position_rows=128)),
     "rotary": Transformer(decoder=LLAMA, tied_head=False),
+    "penalties": Transformer(decoder=replace(BASE, positions=Positions.ALIBI, position_rows=0)),
     "windows": Transformer(decoder=GEMMA, logit_softcap=4.0),
 }
 KINDS = (
