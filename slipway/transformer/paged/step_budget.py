@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-STRETCH: Final = 2
+STRETCH: Final = 2.5
 _LEAST: Final = 8  # tokens: fewer are hardly faster, because a step reads all weights anyway
 _FIRST: Final = 32  # tokens, before anything has been measured
 _PROBE: Final = 16  # steps

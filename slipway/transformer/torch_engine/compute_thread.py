@@ -45,6 +45,11 @@ class ComputeThread:
         """The number of threads in the team."""
         return max(self.grants, default=0)
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread has not ended."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
@@ -155,6 +160,7 @@ class ComputeThreads:
         self._cores = cores
         self._lock = Lock()
         self._open: list[ComputeThread] = []
+        self._ending: list[ComputeThread] = []  # nobody holds them; they finish what was submitted
 
     def acquire(self, place: str, threads: int) -> tuple[ComputeThread, int]:
         """Return a compute thread for an engine on `place`, and how many of the requested `threads` it may use there.
@@ -181,12 +187,14 @@ class ComputeThreads:
             thread.grants.remove(granted)
             if not thread.grants:
                 self._open.remove(thread)
+                self._ending = [each for each in self._ending if each.alive]
+                self._ending.append(thread)
                 thread.stop()
 
     def close(self) -> None:
         """End all threads: one that is in the middle of a product would abort the exiting process."""
         with self._lock:
-            open_threads, self._open = self._open, []
+            open_threads, self._open, self._ending = self._open + self._ending, [], []
         for thread in open_threads:
             thread.abandon()
 
