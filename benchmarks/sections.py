@@ -35,6 +35,7 @@ SECTIONS: Final[Mapping[str, Section]] = {
     "sentences": _section("conversion", "sentences"),
     "openai": _section("openai_embeddings", "openai_embeddings"),
     "generation": _section("generation", "generation"),
+    "continuous": _section("continuous", "continuous"),
     "lines": _section("lines", "lines"),
     "proxy": _section("proxy", "proxy"),
     "training": _section("training", "training"),

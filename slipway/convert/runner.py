@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from threading import Event
 from time import monotonic_ns
 from typing import Self
 
@@ -63,6 +63,26 @@ class _NoLoop:
         return callback(*args)
 
 
+class _Answer:
+    """The last response to a request that is not empty."""
+
+    def __init__(self) -> None:
+        self._response: InferResponse | None = None
+        self._ended = Event()
+
+    def take(self, response: InferResponse) -> None:
+        """Keep a response."""
+        if not response.empty:
+            self._response = response
+        if response.final:
+            self._ended.set()
+
+    def wait(self) -> InferResponse | None:
+        """Return the response once the model has sent the last one."""
+        self._ended.wait()
+        return self._response
+
+
 @dataclass(slots=True)
 class OpenModel:
     """A loaded model with its instances; `run` may be called on different instances at the same time."""
@@ -77,22 +97,22 @@ class OpenModel:
 
     def run_together(self, requests: Sequence[Arrays], instance: int = 0) -> list[Arrays]:
         """Execute all requests as one batch and return the outputs of each; raise `SlipwayError` if one fails."""
-        answers: list[InferResponse | None] = [None] * len(requests)
-        batch = tuple(self._pending(inputs, answers, index) for index, inputs in enumerate(requests))
+        answers = [_Answer() for _ in requests]
+        batch = tuple(self._pending(*each) for each in zip(requests, answers, strict=True))
         returned = self.executors[instance].execute(batch).responses
         outputs = []
         for own, sent in zip(returned, answers, strict=True):
-            response = own or sent  # some models send their responses themselves
+            response = own or sent.wait()  # some models send their responses themselves, maybe later
             if response is None or response.error is not None:
                 raise invalid("it sent no response") if response is None or response.error is None else response.error
             outputs.append({tensor.name: tensor.array for tensor in response.outputs})
         return outputs
 
-    def _pending(self, inputs: Arrays, answers: list[InferResponse | None], index: int) -> Pending:
+    def _pending(self, inputs: Arrays, answer: _Answer) -> Pending:
         tensors = {name: Tensor.from_array(name, array) for name, array in inputs.items()}
         rows = next(iter(inputs.values())).shape[0] if inputs else 1
         request = InferRequest(self.name, inputs=tensors)
-        return Pending(request, rows, monotonic_ns(), _NoLoop(), partial(answers.__setitem__, index))
+        return Pending(request, rows, monotonic_ns(), _NoLoop(), answer.take)
 
     def __enter__(self) -> Self:
         return self

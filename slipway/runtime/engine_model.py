@@ -10,7 +10,7 @@ import numpy as np
 
 from slipway.errors import SlipwayError
 from slipway.runtime.shared_engines import SharedEngine
-from slipway.transformer.dispatch import GenerationRequest, dispatch
+from slipway.transformer.dispatch import GenerationRequest, OpenRequests, begin, dispatch
 
 
 class FailingSink(Protocol):
@@ -45,6 +45,7 @@ class EngineModel(ABC, Generic[Sink]):
     def __init__(self, shared: SharedEngine) -> None:
         self._shared = shared
         self._engine = shared.engine
+        self._open = OpenRequests()
 
     @property
     def description(self) -> str:
@@ -52,18 +53,30 @@ class EngineModel(ABC, Generic[Sink]):
         return self._engine.description
 
     def close(self) -> None:
-        """Release the engine; the last model that shares it frees the weights."""
+        """Wait until all requests have their results, and release the engine; the last model that shares it frees the
+        weights."""
+        self._open.wait()
         self._shared.release()
 
     def run(self, asked: Sequence[tuple[Mapping[str, np.ndarray], Sink]]) -> None:
-        """Generate for all requests together; each gets its results as soon as its own rows are done."""
+        """Generate for all requests together; each gets its results as soon as its own rows are done. Return when all
+        have them."""
+        dispatch(self._engine, self._requests(asked))
+
+    def begin(self, asked: Sequence[tuple[Mapping[str, np.ndarray], Sink]]) -> None:
+        """Generate for all requests, but do not wait for those that join the engine's running batch: they get their
+        results later, on the engine's thread."""
+        begin(self._engine, self._requests(asked), self._open)
+
+    def _requests(self, asked: Sequence[tuple[Mapping[str, np.ndarray], Sink]]) -> list[GenerationRequest]:
+        """Return the requests that can be read; the sinks of the others get the errors."""
         requests: list[GenerationRequest] = []
         for inputs, sink in asked:
             try:
                 requests.append(self._request(inputs, sink))
             except SlipwayError as error:
                 sink.fail(error)
-        dispatch(self._engine, requests)
+        return requests
 
     @abstractmethod
     def _request(self, inputs: Mapping[str, np.ndarray], sink: Sink) -> GenerationRequest:

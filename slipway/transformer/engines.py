@@ -20,9 +20,12 @@ from slipway.transformer.generation import (
     GenerationListener,
     ReindexedListener,
     SequenceRequest,
+    StartedListener,
+    StartedReindexed,
     TransformerEngine,
 )
 from slipway.transformer.options import INSTALL, EngineOptions, installed
+from slipway.transformer.paged.stats import RunningStats
 from slipway.transformer.spec import Transformer
 from slipway.transformer.trial import SMALL
 from slipway.transformer.weights import Weights
@@ -116,6 +119,20 @@ class RoutingEngine:
         for engine, part in self._parts(rows):
             engine.generate([rows[index] for index in part], ReindexedListener(listener, part))
 
+    def joins(self, row: SequenceRequest) -> bool:
+        """Return whether the engine that runs the row can do so in its running batch."""
+        if self._exact is None:
+            return self._other("").joins(row)
+        inexact = support.refusal(self._spec, row)
+        if inexact and self._open_general is not None:
+            return self._other(inexact).joins(row)
+        return self._exact.joins(row)
+
+    def start(self, rows: Sequence[SequenceRequest], listener: StartedListener) -> None:
+        """Let rows that can join the running batch of their engine do so."""
+        for engine, part in self._parts(rows):
+            engine.start([rows[index] for index in part], StartedReindexed(listener, part))
+
     def encode(self, rows: Sequence[SequenceRequest], *, attentions: bool = False) -> list[Encoded]:
         """Return the hidden states of each row."""
         results: dict[int, Encoded] = {}
@@ -130,6 +147,11 @@ class RoutingEngine:
         for engine, part in self._parts(rows):
             results.update(zip(part, engine.score([rows[index] for index in part]), strict=True))
         return [results[index] for index in range(len(rows))]
+
+    def stats(self) -> RunningStats | None:
+        """Return the figures of the running batch of the engine that has one."""
+        found = (engine.stats() for engine in (self._exact, self._general) if engine is not None)
+        return next((stats for stats in found if stats is not None), None)
 
     def close(self) -> None:
         """Release the weights of both engines."""
@@ -199,4 +221,6 @@ def _open_torch(spec: Transformer, weights: Weights, options: EngineOptions, nam
     from slipway.transformer.torch_engine.engine import TorchEngine
 
     threads = options.threads or cpu_limit()  # by default torch may use one thread in threads that it did not start
-    return TorchEngine.open(spec, weights, device=options.device, dtype=options.compute_type, threads=threads)
+    return TorchEngine.open(
+        spec, weights, device=options.device, dtype=options.compute_type, threads=threads, running=options.running
+    )

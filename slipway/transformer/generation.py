@@ -14,6 +14,8 @@ from typing import Protocol
 
 import numpy as np
 
+from slipway.transformer.paged.stats import RunningStats
+
 
 class Search(Enum):
     """The rule that ranks, finishes and stops hypotheses (`decoding/beam_*.py`, `decoding/sampling.py`)."""
@@ -134,6 +136,7 @@ class SequenceRequest:
     prompt: np.ndarray | None = None
     source_language: int = 0
     target_language: int = 0
+    priority: int = 0  # higher numbers are less urgent, as in Triton
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +173,20 @@ class GenerationListener(Protocol):
         """
 
     def wanted(self, row: int) -> bool:
-        """Return whether the client of a row with beams is still waiting. Called at every step, or only before and
-        after the search if the engine cannot stop in between."""
+        """Return whether the client of a row without a new token is still there: of one with beams, or one that waits
+        for its turn. Called at every step, or only before and after the search if the engine cannot stop in between."""
 
     def done(self, row: int, hypotheses: Sequence[Hypothesis]) -> None:
-        """Receive the hypotheses of a finished row, best first: one without beams, none for a row with beams whose
-        client has gone. Called once per row, in any order."""
+        """Receive the hypotheses of a finished row, best first: one without beams, none for a row that was not wanted.
+        Called once per row, in any order."""
+
+
+class StartedListener(GenerationListener, Protocol):
+    """Receives the progress of a generation for which nobody waits: also what goes wrong."""
+
+    def failed(self, row: int, error: Exception) -> None:
+        """Learn that a row has ended with an error, in place of `done`: a `SlipwayError`, or what the listener
+        raised."""
 
 
 @dataclass(slots=True)
@@ -217,6 +228,17 @@ class ReindexedListener:
         self.listener.done(self.rows[row], hypotheses)
 
 
+@dataclass(frozen=True, slots=True)
+class StartedReindexed(ReindexedListener):
+    """The same for rows that have been started."""
+
+    listener: StartedListener
+
+    def failed(self, row: int, error: Exception) -> None:
+        """Pass an error on."""
+        self.listener.failed(self.rows[row], error)
+
+
 class TransformerEngine(Protocol):
     """A transformer that computes. One engine serves all instances of a model; every method may be called from several
     threads at once. Errors are `SlipwayError`s. The code that makes a row must check its settings."""
@@ -231,11 +253,20 @@ class TransformerEngine(Protocol):
     def generate(self, rows: Sequence[SequenceRequest], listener: GenerationListener) -> None:
         """Decode all rows, each by its own `decoding`; return when `listener.done` has been called for each."""
 
+    def joins(self, row: SequenceRequest) -> bool:
+        """Return whether the row can join the engine's running batch; the others need `generate`."""
+
+    def start(self, rows: Sequence[SequenceRequest], listener: StartedListener) -> None:
+        """Let rows that can join the running batch do so, together with those of other callers, and return at once."""
+
     def encode(self, rows: Sequence[SequenceRequest], *, attentions: bool = False) -> list[Encoded]:
         """Return the hidden states of each row."""
 
     def score(self, rows: Sequence[SequenceRequest]) -> list[float]:
         """Return the mean negative log-probability of each row's own tokens after the first (decoder-only models)."""
+
+    def stats(self) -> RunningStats | None:
+        """Return the figures of the engine's running batch, None if it does not have one; quick, from any thread."""
 
     def close(self) -> None:
         """Release the weights."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 from slipway.errors import invalid, shown
 from slipway.installation import install_hint
+from slipway.transformer.paged.options import RunningOptions
 
 # The third uses CTranslate2 for the rows that it runs exactly as requested, and torch for all others.
 ENGINES: Final = ("auto", "ctranslate2", "ctranslate2+torch", "torch")
@@ -30,12 +31,14 @@ class EngineOptions:
     threads: int = 0
     workers: int = 1
     cache_directory: Path | None = None
+    running: RunningOptions = field(default_factory=RunningOptions)
 
     @classmethod
     def of(cls, parameters: Mapping[str, str], cache_directory: Path) -> EngineOptions:
-        """Return the settings in the parameters of a model's config: ENGINE, COMPUTE_TYPE, DEVICE and THREADS.
+        """Return the settings in the parameters of a model's config: ENGINE, COMPUTE_TYPE, DEVICE, THREADS, and those
+        of `RunningOptions`.
 
-        Raise INVALID_ARG if THREADS is not a number; `check` judges the others.
+        Raise INVALID_ARG if one of the numbers is not one; `check` judges the others.
         """
         threads = parameters.get("THREADS", "0")
         if not threads.removeprefix("-").isdecimal():
@@ -46,6 +49,7 @@ class EngineOptions:
             device=parameters.get("DEVICE", "cpu"),
             threads=int(threads),
             cache_directory=cache_directory,
+            running=RunningOptions.of(parameters),
         )
 
     def check(self) -> None:

@@ -109,6 +109,7 @@ def test_when_a_batch_fails_requests_without_tokens_are_run_again_alone(model, m
             raise internal("out of memory")
         generate(engine, rows, listener)
 
+    monkeypatch.setattr(RoutingEngine, "joins", lambda *_: False)
     monkeypatch.setattr(RoutingEngine, "generate", failing)
     bad, good = Sink(), Sink()
     model.run([(asked(POISON), bad), (asked(9), good)])
@@ -134,6 +135,7 @@ def test_a_request_that_received_tokens_before_a_failure_gets_the_error(model, m
         def done(self, row, hypotheses):
             pass
 
+    monkeypatch.setattr(RoutingEngine, "joins", lambda *_: False)
     monkeypatch.setattr(RoutingEngine, "generate", failing_late)
     first, second = Sink(), Sink()
     model.run([(asked(5), first), (asked(9), second)])

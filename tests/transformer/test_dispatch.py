@@ -29,6 +29,9 @@ class Counting:
         self.calls: list[list[int]] = []
         self._fails_at = fails_at
 
+    def joins(self, row) -> bool:  # noqa: ARG002
+        return False
+
     def generate(self, rows: Sequence[SequenceRequest], listener: GenerationListener) -> None:
         firsts = [int(each.ids[0]) for each in rows]
         self.calls.append(firsts)

@@ -108,6 +108,9 @@ class Timed:
     def __init__(self, clock, seconds):
         self._clock, self._seconds = clock, seconds
 
+    def joins(self, row) -> bool:  # noqa: ARG002
+        return False
+
     def generate(self, rows, listener):
         self._clock[0] += self._seconds
         for row in range(len(rows)):

@@ -14,6 +14,7 @@ from slipway.backends.shared.parameters import explicit_threads, instance_count
 from slipway.transformer.engines import RoutingEngine, open_engine
 from slipway.transformer.generation import SequenceRequest
 from slipway.transformer.options import EngineOptions
+from slipway.transformer.paged.options import RunningOptions
 from slipway.transformer.spec import Transformer
 from slipway.transformer.weights import Weights
 
@@ -34,7 +35,8 @@ def open_shown_engine(
     """Return the engine that `options` ask for, with the threads and workers of the model's configuration. Log its
     description, followed by `note`, and write it into the configuration. Raises the errors of `open_engine`."""
     config = context.config
-    options = replace(options, threads=explicit_threads(config), workers=instance_count(config))
+    running = RunningOptions.of({key: value.string_value for key, value in config.parameters.items()})
+    options = replace(options, threads=explicit_threads(config), workers=instance_count(config), running=running)
     engine = open_engine(spec, weights, options, name=context.name, typical=typical)
     config.parameters[SHOWN].string_value = engine.description
     _LOG.info("model '%s' version %d: %s%s", context.name, context.version, engine.description, note)

@@ -17,7 +17,7 @@ from slipway.core.pending import Pending
 from slipway.core.request import InferRequest, InferResponse
 from slipway.core.tensor import Tensor
 from slipway.errors import FailureReason, SlipwayError, cancelled, internal, unsupported
-from slipway.transformer.dispatch import GenerationRequest, dispatch
+from slipway.transformer.dispatch import GenerationRequest, OpenRequests, begin
 from slipway.transformer.generation import Hypothesis, SequenceRequest, TransformerEngine
 
 _LOG: Final = logging.getLogger("slipway.transformer")
@@ -50,19 +50,22 @@ class GenerationExecutor:
         self._engine: TransformerEngine = engine
         self._read = read
         self._streams = streams
+        self._open = OpenRequests()
 
     def execute(self, batch: Sequence[Pending]) -> Execution:
-        """Generate for every request that can be read; each is answered when it is done, before the batch is."""
+        """Generate for every request that can be read. Each is answered when it is done: those that join the engine's
+        running batch later, the others before the batch ends."""
         requests = [request for request in map(self._begin, batch) if request is not None]
         input_end = monotonic_ns()
-        dispatch(self._engine, requests)
+        begin(self._engine, requests, self._open)
         return Execution([None] * len(batch), input_end, monotonic_ns())
 
     def check_ready(self) -> None:
         """Do nothing: a loaded engine can always serve."""
 
     def close(self) -> None:
-        """Do nothing: the loaded model owns the engine."""
+        """Wait for the requests that are still generated; the loaded model owns the engine."""
+        self._open.wait()
 
     def _begin(self, pending: Pending) -> GenerationRequest | None:
         """Return the request for the engine, or answer it with an error and return None."""

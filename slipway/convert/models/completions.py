@@ -37,8 +37,8 @@ class TritonPythonModel:
             raise pb_utils.TritonModelException(error.message) from error
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> None:
-        """Generate for all requests together."""
-        self.model.run([(self.arrays(request), EventSink(request)) for request in requests])
+        """Generate for all requests; those that join the running batch get their responses later."""
+        self.model.begin([(self.arrays(request), EventSink(request)) for request in requests])
 
     @staticmethod
     def arrays(request: pb_utils.InferenceRequest) -> dict[str, np.ndarray]:

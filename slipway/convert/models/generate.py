@@ -37,8 +37,8 @@ class TritonPythonModel:
         logging.getLogger("slipway").info("%s: %s", args["model_name"], self.model.description)
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> list[None]:
-        """Generate for all requests together."""
-        self.model.run([(self.arrays(request), SenderSink(request)) for request in requests])
+        """Generate for all requests; those that join the running batch get their responses later."""
+        self.model.begin([(self.arrays(request), SenderSink(request)) for request in requests])
         return [None] * len(requests)
 
     def arrays(self, request: pb_utils.InferenceRequest) -> dict[str, np.ndarray]:

@@ -50,7 +50,7 @@ class TritonPythonModel:
             raise pb_utils.TritonModelException(error.message) from error
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> None:
-        """Generate for all requests together."""
+        """Generate for all requests; those that join the running batch get their responses later."""
         asked = []
         for request in requests:
             sink = PieceSink(request, TextPieces(self.tokenizer, cleaned=self.cleaned))
@@ -58,7 +58,7 @@ class TritonPythonModel:
                 asked.append((self.arrays(request), sink))
             except SlipwayError as error:
                 sink.fail(error)
-        self.model.run(asked)
+        self.model.begin(asked)
 
     def arrays(self, request: pb_utils.InferenceRequest) -> dict[str, np.ndarray]:
         """Return the request's text as ids, and the optional inputs that are present."""

@@ -16,7 +16,15 @@ from slipway.transformer.ctranslate2.batches import BeamOptions, CallGroup, Step
 from slipway.transformer.ctranslate2.conversion_cache import ConversionCache, default_directory
 from slipway.transformer.ctranslate2.loaded_model import CTranslate2Model, check_device
 from slipway.transformer.ctranslate2.loading import ModelLoader
-from slipway.transformer.generation import Decoding, Encoded, GenerationListener, Hypothesis, SequenceRequest
+from slipway.transformer.generation import (
+    Decoding,
+    Encoded,
+    GenerationListener,
+    Hypothesis,
+    SequenceRequest,
+    StartedListener,
+)
+from slipway.transformer.paged.stats import RunningStats
 from slipway.transformer.spec import Transformer
 from slipway.transformer.weights import Weights
 
@@ -91,6 +99,14 @@ class CTranslate2Engine:
         for row, finished in zip(group.rows, results, strict=True):
             listener.done(row, hypotheses(finished, beam) if listener.wanted(row) else [])
 
+    def joins(self, row: SequenceRequest) -> bool:  # noqa: ARG002
+        """Return False: rows cannot join a batch that CTranslate2 computes."""
+        return False
+
+    def start(self, rows: Sequence[SequenceRequest], listener: StartedListener) -> None:  # noqa: ARG002
+        """Raise: no row can join."""
+        raise internal("CTranslate2 does not have a running batch")
+
     def encode(self, rows: Sequence[SequenceRequest], *, attentions: bool = False) -> list[Encoded]:
         """Return the last hidden states of an encoder-only model's rows."""
         reason = support.no_states(self._spec, attentions=attentions)
@@ -113,6 +129,10 @@ class CTranslate2Engine:
             found = self._model.score([rows[index].ids for index in long])
             scores |= {index: -float(np.mean(figures)) for index, figures in zip(long, found, strict=True)}
         return list(scores.values())
+
+    def stats(self) -> RunningStats | None:
+        """Return None: CTranslate2 keeps its memory to itself."""
+        return None
 
     def close(self) -> None:
         """Release the weights."""

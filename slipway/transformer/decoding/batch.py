@@ -43,7 +43,7 @@ class DecodingBatch:
         if len(decodings) != len(prompts) or not all(len(prompt) for prompt in prompts):
             raise internal(f"{len(decodings)} rows to decode need the same number of non-empty prompts")
         for index, decoding in enumerate(decodings):
-            _check(index, decoding)
+            check_decoding(index, decoding)
         self._device = torch.device(device)
         self._slots: list[GeneratedSequence | DecodingRow] = [
             GeneratedSequence(index, decoding, listener)
@@ -108,7 +108,7 @@ class DecodingBatch:
         return torch.tensor(values, dtype=torch.int64, device=self._device)
 
 
-def _check(index: int, decoding: Decoding) -> None:
+def check_decoding(index: int, decoding: Decoding) -> None:
     """Raise an internal error that names every value of row `index` that no rule accepts.
 
     The code that makes a row checks and clips the client's values; this finds mistakes that would otherwise lead to NaN

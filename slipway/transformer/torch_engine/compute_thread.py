@@ -45,6 +45,11 @@ class ComputeThread:
         """The number of threads in the team."""
         return max(self.grants, default=0)
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread has not ended."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
@@ -66,11 +71,7 @@ class ComputeThread:
         if current_thread() is self._thread:
             raise internal("work on a compute thread submits work to the same thread, and would wait for itself")
         outcome: Future[Result] = Future()
-        item = _WorkItem(work, threads, outcome)
-        with self._lock:
-            if self._stopped:
-                raise unavailable("the engine is closed")
-            self._arrivals.put(item)
+        item = self._put(_WorkItem(work, threads, outcome))
         try:
             return outcome.result()
         finally:
@@ -78,6 +79,17 @@ class ComputeThread:
             # it.
             item.outcome = None
             del outcome
+
+    def begin(self, work: Work[None], threads: int) -> None:
+        """Do `work`, which handles its own failures, in turn with the work of others; do not wait for it."""
+        self._put(_WorkItem(work, threads, Future()))
+
+    def _put(self, item: _WorkItem) -> _WorkItem:
+        with self._lock:
+            if self._stopped:
+                raise unavailable("the engine is closed")
+            self._arrivals.put(item)
+        return item
 
     def _work(self) -> None:
         active: deque[_WorkItem] = deque()
@@ -148,6 +160,7 @@ class ComputeThreads:
         self._cores = cores
         self._lock = Lock()
         self._open: list[ComputeThread] = []
+        self._ending: list[ComputeThread] = []  # nobody holds them; they finish what was submitted
 
     def acquire(self, place: str, threads: int) -> tuple[ComputeThread, int]:
         """Return a compute thread for an engine on `place`, and how many of the requested `threads` it may use there.
@@ -174,12 +187,14 @@ class ComputeThreads:
             thread.grants.remove(granted)
             if not thread.grants:
                 self._open.remove(thread)
+                self._ending = [each for each in self._ending if each.alive]
+                self._ending.append(thread)
                 thread.stop()
 
     def close(self) -> None:
         """End all threads: one that is in the middle of a product would abort the exiting process."""
         with self._lock:
-            open_threads, self._open = self._open, []
+            open_threads, self._open, self._ending = self._open + self._ending, [], []
         for thread in open_threads:
             thread.abandon()
 

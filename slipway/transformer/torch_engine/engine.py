@@ -15,17 +15,28 @@ from torch import Tensor
 
 from slipway.errors import SlipwayError, internal, invalid, unavailable, unsupported
 from slipway.transformer.decoding.batch import DecodingBatch
-from slipway.transformer.generation import Encoded, GenerationListener, Hypothesis, ReindexedListener, SequenceRequest
+from slipway.transformer.generation import (
+    Encoded,
+    GenerationListener,
+    Hypothesis,
+    ReindexedListener,
+    SequenceRequest,
+    StartedListener,
+)
 from slipway.transformer.module.decoder_state import DecoderState
 from slipway.transformer.module.inputs import EmbeddedTokens
 from slipway.transformer.module.layer_builder import LayerBuilder
 from slipway.transformer.module.network import Network
+from slipway.transformer.paged.blocking import WaitingListener
+from slipway.transformer.paged.options import RunningOptions
+from slipway.transformer.paged.stats import RunningStats
 from slipway.transformer.spec import Transformer
 from slipway.transformer.temporary_thread import run_in_temporary_thread
 from slipway.transformer.torch_engine import chunks
 from slipway.transformer.torch_engine.compute_thread import COMPUTE_THREADS, ComputeThread, Result, Work, computing
 from slipway.transformer.torch_engine.input_builder import InputBuilder
 from slipway.transformer.torch_engine.refusal import problems
+from slipway.transformer.torch_engine.running import TorchRunning
 from slipway.transformer.torch_engine.step_runner import choose_step_runner
 
 _DTYPES = {
@@ -34,13 +45,22 @@ _DTYPES = {
     "float16": torch.float16,
     "int8": torch.float32,  # for everything but the linear layers
 }
+_DEFAULTS = RunningOptions()
 _SCORED_AT_ONCE = 256  # tokens whose scores over the vocabulary are in memory together
 
 
 class TorchEngine:
     """A `generation.TransformerEngine` on torch: a network, and the thread that computes with it."""
 
-    def __init__(self, network: Network, thread: ComputeThread, *, threads: int, description: str) -> None:
+    def __init__(
+        self,
+        network: Network,
+        thread: ComputeThread,
+        *,
+        threads: int,
+        description: str,
+        running: RunningOptions = _DEFAULTS,
+    ) -> None:
         """Take a loaded network and a compute thread, on which the engine may compute with `threads` threads."""
         self._spec = network.spec
         self._device = network.like.device
@@ -48,6 +68,7 @@ class TorchEngine:
         self._thread = thread
         self._threads = threads
         self._closing = Lock()
+        self._running = TorchRunning(network, running, lambda steps: thread.begin(steps, threads))
         self.description = description
 
     @classmethod
@@ -59,10 +80,12 @@ class TorchEngine:
         device: str = "cpu",
         dtype: str = "float32",
         threads: int = 0,
+        running: RunningOptions = _DEFAULTS,
     ) -> TorchEngine:
         """Return an engine with its weights loaded; `weights` is read once, array by array, and not kept.
 
-        `threads` 0 keeps torch's own number. Raises UNSUPPORTED for a dtype or device that is not available.
+        `threads` 0 keeps torch's own number; `running` are the settings of the running batch. Raises UNSUPPORTED for a
+        dtype or device that is not available.
         """
         where = _device(device, dtype)
         threads = threads or torch.get_num_threads()
@@ -74,14 +97,17 @@ class TorchEngine:
         with _failures():
             network = run_in_temporary_thread(load)
         thread, granted = COMPUTE_THREADS.acquire(str(where), threads)
-        return cls(network, thread, threads=granted, description=f"torch {dtype}, {device}")
+        description = f"torch {dtype}, {device}"
+        return cls(network, thread, threads=granted, description=description, running=running)
 
     def refusal(self, row: SequenceRequest) -> str:
         """Return why the row cannot be computed, "" if it can."""
         reasons = list(problems(self._spec, row))
         if row.decoding is not None and self._spec.decoder is None:
             reasons.append("the model is an encoder and cannot generate")
-        return "; ".join(reasons)
+        if not reasons and self.joins(row):
+            reasons.append(self._running.refusal(row))
+        return "; ".join(filter(None, reasons))
 
     def generate(self, rows: Sequence[SequenceRequest], listener: GenerationListener) -> None:
         """Decode all rows, each by its own `decoding`; return when `listener.done` has been called for each."""
@@ -89,7 +115,25 @@ class TorchEngine:
         if self._spec.decoder is None:
             raise unsupported("the model is an encoder and cannot generate")
         self._check(rows)
-        self._compute(self._generate(network, rows, _GuardedListener(listener)))
+        joining = [index for index, row in enumerate(rows) if self.joins(row)]
+        others = [index for index, row in enumerate(rows) if not self.joins(row)]
+        waiting = WaitingListener(ReindexedListener(listener, joining), len(joining))
+        if joining:
+            self._running.batch(network).start([rows[index] for index in joining], waiting)
+        if others:
+            listener = _GuardedListener(ReindexedListener(listener, others))
+            self._compute(self._generate(network, [rows[index] for index in others], listener))
+        waiting.wait()
+
+    def joins(self, row: SequenceRequest) -> bool:
+        """Return whether the row can join the running batch."""
+        return self._running.takes(row)
+
+    def start(self, rows: Sequence[SequenceRequest], listener: StartedListener) -> None:
+        """Put rows that can join into the running batch."""
+        network = self._opened()
+        self._check(rows)
+        self._running.batch(network).start(rows, listener)
 
     def encode(self, rows: Sequence[SequenceRequest], *, attentions: bool = False) -> list[Encoded]:
         """Return each row's last hidden states, and its attention probabilities if requested."""
@@ -107,11 +151,16 @@ class TorchEngine:
         self._check(rows)
         return self._compute(self._score(network, rows))
 
+    def stats(self) -> RunningStats | None:
+        """Return the figures of the running batch, None if the architecture cannot have one."""
+        return self._running.stats()
+
     def close(self) -> None:
         """Release the weights when all current calls are done; refuse later calls."""
         with self._closing:
             if self._network is not None:
                 self._network = None
+                self._running.close()
                 COMPUTE_THREADS.release(self._thread, self._threads)
 
     def _compute(self, work: Work[Result]) -> Result:

@@ -91,9 +91,16 @@ def tokens_of(response):
     return response.outputs[0].array.tolist()
 
 
+def execute(executor, batch):
+    """Execute a batch, and wait until every request is answered."""
+    execution = executor.execute(batch)
+    executor.close()
+    return execution
+
+
 def alone(engine, ids, limit, beams=1):
     answers = []
-    GenerationExecutor(engine, Job).execute([ask(answers, "alone", ids, limit, beams)])
+    execute(GenerationExecutor(engine, Job), [ask(answers, "alone", ids, limit, beams)])
     return tokens_of(answers[0][1])
 
 
@@ -101,7 +108,7 @@ def test_requests_of_a_batch_get_what_they_get_alone_and_the_shortest_is_answere
     asked = {"long": ([[1, 2, 3]], 12), "short": ([[4]], 2), "two rows": ([[5, 6], [7, 8]], 6)}
     answers = []
     batch = [ask(answers, name, *what) for name, what in asked.items()]
-    execution = GenerationExecutor(engine, Job).execute(batch)
+    execution = execute(GenerationExecutor(engine, Job), batch)
     assert execution.responses == [None] * 3
     assert [name for name, _ in answers] == ["short", "two rows", "long"]
     assert {name: tokens_of(response) for name, response in answers} == {
@@ -112,7 +119,7 @@ def test_requests_of_a_batch_get_what_they_get_alone_and_the_shortest_is_answere
 def test_a_request_that_cannot_be_read_or_computed_is_answered_alone(engine):
     answers = []
     batch = [ask(answers, "bad", [[13]], 3), ask(answers, "good", [[1]], 3), ask(answers, "too long", [[1] * 63], 9)]
-    GenerationExecutor(engine, Job).execute(batch)
+    execute(GenerationExecutor(engine, Job), batch)
     by_name = dict(answers)
     assert by_name["bad"].error.code is Code.INVALID_ARG
     assert by_name["too long"].error.code is Code.UNSUPPORTED
@@ -121,7 +128,7 @@ def test_a_request_that_cannot_be_read_or_computed_is_answered_alone(engine):
 
 def test_a_streamed_request_gets_one_token_more_with_every_answer_and_an_empty_end(engine):
     answers = []
-    GenerationExecutor(engine, Job, streams=True).execute([ask(answers, "one", [[1, 2]], 5)])
+    execute(GenerationExecutor(engine, Job, streams=True), [ask(answers, "one", [[1, 2]], 5)])
     responses = [response for _, response in answers]
     assert [response.final for response in responses] == [False] * 5 + [True]
     whole = alone(engine, [[1, 2]], 5)
@@ -131,8 +138,8 @@ def test_a_streamed_request_gets_one_token_more_with_every_answer_and_an_empty_e
 
 def test_a_streamed_token_is_reported_with_the_figures_that_an_unstreamed_answer_has(engine):
     streamed, whole = [], []
-    GenerationExecutor(engine, Job, streams=True).execute([ask(streamed, "one", [[1, 2]], 5, k=4)])
-    GenerationExecutor(engine, Job).execute([ask(whole, "one", [[1, 2]], 5, k=4)])
+    execute(GenerationExecutor(engine, Job, streams=True), [ask(streamed, "one", [[1, 2]], 5, k=4)])
+    execute(GenerationExecutor(engine, Job), [ask(whole, "one", [[1, 2]], 5, k=4)])
     ids, figures, totals = (tensor.array for tensor in whole[0][1].outputs)
     assert not np.isclose(figures.sum(), totals[0], rtol=1e-3)  # within the best four, and within all
     for count, (_, response) in enumerate(streamed[:-1], start=1):
@@ -156,7 +163,7 @@ def test_a_cancelled_beam_search_stops_and_its_batch_mates_go_on(engine):
             order.append("other")
 
     other.observe = watch
-    GenerationExecutor(engine, Job, streams=True).execute([gone, other])
+    execute(GenerationExecutor(engine, Job, streams=True), [gone, other])
     assert answers[-1][1].error.code is Code.CANCELLED
     assert order == ["gone", "other"]  # not after its sixty tokens
     assert tokens_of(partial[-2][1]) == alone(engine, [[2]], 20)
@@ -164,7 +171,7 @@ def test_a_cancelled_beam_search_stops_and_its_batch_mates_go_on(engine):
 
 def test_a_streamed_beam_is_answered_once(engine):
     answers = []
-    GenerationExecutor(engine, Job, streams=True).execute([ask(answers, "beam", [[1, 2]], 5, beams=3)])
+    execute(GenerationExecutor(engine, Job, streams=True), [ask(answers, "beam", [[1, 2]], 5, beams=3)])
     assert len(answers) == 1
     assert answers[0][1].final
     assert tokens_of(answers[0][1]) == alone(engine, [[1, 2]], 5, beams=3)
@@ -175,7 +182,7 @@ def test_a_cancelled_request_stops_and_its_batch_mates_go_on(engine):
     gone = ask(answers, "gone", [[1]], 40)
     other = ask(partial, "other", [[2]], 5)
     other.observe = lambda _, response: gone.cancel() if len(partial) == 2 and not response.final else None
-    GenerationExecutor(engine, Job, streams=True).execute([gone, other])
+    execute(GenerationExecutor(engine, Job, streams=True), [gone, other])
     assert answers[-1][1].error.code is Code.CANCELLED
     assert len(answers) <= 5  # three or four tokens of its forty, and the end
     assert tokens_of(partial[-2][1]) == alone(engine, [[2]], 5)
@@ -185,7 +192,7 @@ def test_a_request_cancelled_before_it_starts_costs_nothing(engine):
     answers = []
     gone = ask(answers, "gone", [[1]], 5)
     gone.cancel()
-    GenerationExecutor(engine, Job).execute([gone])
+    execute(GenerationExecutor(engine, Job), [gone])
     assert answers[0][1].error.code is Code.CANCELLED
 
 
@@ -197,6 +204,9 @@ class FailingOn:
         self._token = token
         self.refusal = engine.refusal
 
+    def joins(self, row) -> bool:  # noqa: ARG002
+        return False
+
     def generate(self, rows, listener):
         if any(self._token in row.ids for row in rows):
             raise internal("out of memory")
@@ -206,7 +216,7 @@ class FailingOn:
 def test_when_a_batch_fails_every_request_is_tried_alone(engine):
     answers = []
     batch = [ask(answers, "poison", [[9]], 3), ask(answers, "good", [[1]], 3)]
-    GenerationExecutor(FailingOn(engine, 9), Job).execute(batch)
+    execute(GenerationExecutor(FailingOn(engine, 9), Job), batch)
     by_name = dict(answers)
     assert by_name["poison"].error.message == "out of memory"
     assert tokens_of(by_name["good"]) == alone(engine, [[1]], 3)

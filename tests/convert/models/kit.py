@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -30,17 +31,21 @@ class Heard:
         self.responses: list[InferenceResponse | None] = []
         self.finals: list[bool] = []
         self.abandoned = False
+        self.ended = Event()
         self._stays = stays
 
     def send(self, response: InferenceResponse | None, final: bool) -> None:
         self.responses.append(response)
         self.finals.append(final)
+        if final:
+            self.ended.set()
 
     def is_cancelled(self) -> bool:
         return self._stays is not None and len(self.responses) >= self._stays
 
     def abandon(self) -> None:
         self.abandoned = True
+        self.ended.set()
 
     @property
     def error(self) -> TritonError | None:
@@ -98,6 +103,9 @@ class OpenedModel:
                 raise answer
             if answer is not None:
                 sink.send(answer, final=True)
+        del requests
+        for sink in heard:
+            assert sink.ended.wait(60), "a request was not answered"
         return heard
 
 

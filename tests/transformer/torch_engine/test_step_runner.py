@@ -11,6 +11,7 @@ import torch
 from slipway.transformer.generation import SequenceRequest, collect
 from slipway.transformer.module.relative_bias import RelativeBias
 from slipway.transformer.module.static_decoder_state import StaticDecoderState
+from slipway.transformer.paged.options import RunningOptions
 from slipway.transformer.torch_engine import engine as engine_module
 from slipway.transformer.torch_engine.engine import TorchEngine
 from slipway.transformer.torch_engine.step_runner import StaticStepRunner
@@ -34,7 +35,7 @@ def mixed_rows(spec):
 @pytest.mark.parametrize("name", NAMES)
 def test_fixed_steps_give_the_ids_of_growing_ones_while_rows_finish(name, monkeypatch):
     spec = ARCHITECTURES[name]
-    engine, rows = TorchEngine.open(spec, random_weights(spec)), mixed_rows(spec)
+    engine, rows = TorchEngine.open(spec, random_weights(spec), running=RunningOptions(places=0)), mixed_rows(spec)
     growing = collect(engine, rows)
     made = []
 
