@@ -14,8 +14,8 @@ from importlib.metadata import version
 from typing import Final
 
 from slipway.errors import SlipwayError
+from slipway.transformer.conversion_cache import default_directory
 from slipway.transformer.ctranslate2 import support
-from slipway.transformer.ctranslate2.conversion_cache import default_directory
 from slipway.transformer.generation import SequenceRequest, TransformerEngine, collect
 from slipway.transformer.options import INSTALL, EngineOptions, installed
 from slipway.transformer.spec import Transformer
