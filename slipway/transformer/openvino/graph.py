@@ -5,12 +5,12 @@ The names of its inputs are here; `network.py` fills them. Does not know how arr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from math import log2
 from typing import Any, Final
 
+from slipway.transformer.alibi_slopes import slopes
 from slipway.transformer.openvino.operators import AttentionOptions, Operators, PageInputs, RotaryInputs
 from slipway.transformer.openvino.stored_weights import StoredArray
 from slipway.transformer.spec import Norm, Positions, QueryKeyNorm, Rotary, Stack, Transformer
@@ -49,7 +49,10 @@ def rotaries(stack: Stack) -> tuple[Rotary, ...]:
 
 def build(library: Any, spec: Transformer, arrays: Mapping[str, StoredArray]) -> Any:
     """Return the openvino.Model that computes scores float32 [scored, vocabulary]; it uses the memory of `arrays`."""
-    return _Builder(Operators(library), spec, spec.output_stack, arrays).model()
+    stack = spec.output_stack
+    alibi = slopes(stack.heads) if stack.positions is Positions.ALIBI else []
+    penalties = tuple(slope * stack.alibi_scale for slope in alibi)
+    return _Builder(Operators(library), spec, stack, arrays, penalties).model()
 
 
 @dataclass(slots=True)
@@ -60,6 +63,7 @@ class _Builder:
     spec: Transformer
     stack: Stack
     arrays: Mapping[str, StoredArray]
+    slopes: tuple[float, ...] = ()
     parameters: list[Any] = field(default_factory=list)
     angles: dict[Rotary, RotaryInputs] = field(default_factory=dict)
 
@@ -105,7 +109,8 @@ class _Builder:
             other = normal if stack.shared_norm else self._norm(x, f"{feed_forward}.norm")
             attended = self._branch(self._attention(normal, layer, pages=pages), attention)
             return self.ops.add(x, self.ops.add(attended, self._branch(self._feed_forward(other, layer), feed_forward)))
-        blocks = {attention: partial(self._attention, pages=pages), feed_forward: self._feed_forward}
+        blocks: dict[str, Callable[[Any, int], Any]] = {attention: partial(self._attention, pages=pages)}
+        blocks[feed_forward] = self._feed_forward
         for block, compute in blocks.items():
             inner = self._norm(x, f"{block}.norm") if stack.pre_norm else x
             x = self.ops.add(x, self._branch(compute(inner, layer), block))
@@ -130,7 +135,7 @@ class _Builder:
             stack.head_size,
             stack.attention_scale,
             stack.window_of(layer),
-            alibi_slopes(stack),
+            self.slopes,
         )
         return self._linear(ops.paged_attention((query, key, value), caches, pages, options), f"{prefix}.output")
 
@@ -177,14 +182,3 @@ class _Builder:
         if self.stack.norm is Norm.RMS:
             return self.ops.rms_norm(x, scale, epsilon)
         return self.ops.layer_norm(x, scale, self.arrays[f"{prefix}.bias"], epsilon)
-
-
-def alibi_slopes(stack: Stack) -> tuple[float, ...]:
-    """Return the penalty of each head per position of distance (Press et al. 2022), none without ALiBi."""
-    if stack.positions is not Positions.ALIBI:
-        return ()
-    power = 2 ** int(log2(stack.heads))  # the largest power of two up to the number of heads
-    slopes = [2.0 ** (-8.0 * (head + 1) / power) for head in range(power)]
-    # The other heads have every second slope of twice as many.
-    slopes += [2.0 ** (-4.0 * (2 * head + 1) / power) for head in range(stack.heads - power)]
-    return tuple(slope * stack.alibi_scale for slope in slopes)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Final
 
 import numpy as np
@@ -35,28 +36,83 @@ SHARED_PROPERTIES: Final = {"NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY", "EN
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
-    """The pages of all layers: `caches` are the library's tensors by the names of the graph's inputs."""
+class CacheShape:
+    """The pages of the keys or the values of a layer: `page` is the shape of one."""
 
-    page_size: int
-    page_count: int
-    caches: Mapping[str, Any]
+    name: str
+    dtype: Any
+    page: tuple[int, ...]
 
-    def copy(self, pairs: Sequence[tuple[int, int]]) -> None:
-        """Copy pages: (from, to) each; no page is both."""
-        source, target = (np.array(each) for each in zip(*pairs, strict=True))
-        for tensor in self.caches.values():
-            tensor.data[target] = tensor.data[source]
+
+class OpenVinoModel:
+    """A compiled graph: one copy of the weights for any number of networks."""
+
+    def __init__(self, library: Any, spec: Transformer, compiled: Any) -> None:
+        self._library = library
+        self._spec = spec
+        self._compiled = compiled
+        layers = range(spec.output_stack.layers)
+        names = [name(layer) for layer in layers for name in (graph.key_cache, graph.value_cache)]
+        self._caches = [_cache_shape(compiled.input(name)) for name in names]
+
+    @classmethod
+    def compile(
+        cls, spec: Transformer, arrays: Mapping[str, StoredArray], precision: str, *, threads: int
+    ) -> OpenVinoModel:
+        """Return the model with the stored weights `arrays`, of which it keeps what the plugin does not copy.
+
+        Raises UNAVAILABLE if the library cannot compile the graph.
+        """
+        library = import_openvino()
+        properties = {**SHARED_PROPERTIES, **PROPERTIES[precision], "INFERENCE_NUM_THREADS": threads}
+        if precision in ("int8", "int4"):
+            properties["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = activation_group(spec.output_stack)
+        try:
+            with kept_signal_stack():
+                compiled = library.Core().compile_model(graph.build(library, spec, arrays), "CPU", properties)
+        except RuntimeError as error:
+            raise unavailable(f"OpenVINO could not load the model: {error}") from error
+        drop_pages(arrays)
+        return cls(library, spec, compiled)
+
+    @property
+    def page_size(self) -> int:
+        """The number of tokens in a page, which the plugin decides."""
+        return self._caches[0].page[1]
+
+    @property
+    def page_bytes(self) -> int:
+        """The memory of a page in all layers."""
+        return sum(prod(cache.page) * int(cache.dtype.size) for cache in self._caches)
+
+    def network(self, page_count: int) -> OpenVinoNetwork:
+        """Return a network with its own pages; it may compute at the same time as others.
+
+        Raises UNAVAILABLE if the pages do not fit into memory.
+        """
+        library = self._library
+        request = self._compiled.create_infer_request()
+        pages = []
+        try:
+            for cache in self._caches:
+                tensor = library.Tensor(cache.dtype, library.Shape([page_count, *cache.page]))
+                request.set_tensor(cache.name, tensor)
+                pages.append(tensor)
+        except (RuntimeError, MemoryError) as error:
+            raise unavailable(f"{page_count} pages of keys and values do not fit into memory") from error
+        return OpenVinoNetwork(library, self._spec, request, pages, page_size=self.page_size)
 
 
 class OpenVinoNetwork:
     """A `paged.step.PagedNetwork`."""
 
-    def __init__(self, library: Any, spec: Transformer, request: Any, pool: Pool) -> None:
-        """Take a request of the compiled graph, to which the pool's pages are bound."""
+    def __init__(self, library: Any, spec: Transformer, request: Any, pages: Sequence[Any], *, page_size: int) -> None:
+        """Take a request of the compiled graph, to which the tensors `pages` are bound."""
         self._library = library
         self._request: Any | None = request
-        self._pool = pool
+        self._pages = list(pages)
+        self._page_size = page_size
+        self._page_count = int(pages[0].shape[0])
         stack = spec.output_stack
         self._table = stack.positions is Positions.TABLE
         self._vocabulary = stack.vocabulary
@@ -64,57 +120,26 @@ class OpenVinoNetwork:
             (graph.angle_names(index), RotaryAngles(rotary)) for index, rotary in enumerate(graph.rotaries(stack))
         ]
 
-    @classmethod
-    def open(
-        cls,
-        spec: Transformer,
-        arrays: Mapping[str, StoredArray],
-        precision: str,
-        *,
-        threads: int,
-        page_count: int,
-    ) -> OpenVinoNetwork:
-        """Return a network of the stored weights `arrays`, with room for `page_count` pages.
-
-        Raises UNAVAILABLE if the library refuses the graph or the pages do not fit into memory.
-        """
-        library = import_openvino()
-        core = library.Core()
-        properties = {**SHARED_PROPERTIES, **PROPERTIES[precision], "INFERENCE_NUM_THREADS": threads}
-        if "int" in precision:
-            properties["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = activation_group(spec.output_stack)
-        try:
-            with kept_signal_stack():
-                compiled = core.compile_model(graph.build(library, spec, arrays), "CPU", properties)
-            request = compiled.create_infer_request()
-            pool = _pool(library, compiled, spec.output_stack.layers, page_count)
-        except (RuntimeError, MemoryError) as error:
-            raise unavailable(f"OpenVINO could not load the model: {type(error).__name__}") from error
-        for name, tensor in pool.caches.items():
-            request.set_tensor(name, tensor)
-        drop_pages(arrays)
-        return cls(library, spec, request, pool)
-
     @property
     def page_size(self) -> int:
         """The number of tokens in a page."""
-        return self._pool.page_size
+        return self._page_size
 
     @property
     def page_count(self) -> int:
         """The number of pages."""
-        return self._pool.page_count
+        return self._page_count
 
     def run(self, step: PagedStep) -> np.ndarray:
         """Compute a step, keep its keys and values, and return scores float32 [scored, vocabulary]."""
-        request = self._request
+        request, tensor = self._request, self._library.Tensor
         if request is None:
             raise internal("the network is closed")
-        inputs = dict(self._inputs(step))  # the library reads this memory during `infer`
+        inputs = dict(self._inputs(step))  # the library reads this memory while it computes
         for name, array in inputs.items():
-            request.set_tensor(name, self._library.Tensor(array, shared_memory=True))
+            request.set_tensor(name, tensor(array, shared_memory=True))
         scores = np.empty((len(step.scored), self._vocabulary), np.float32)
-        request.set_output_tensor(self._library.Tensor(scores, shared_memory=True))
+        request.set_output_tensor(tensor(scores, shared_memory=True))
         request.start_async()
         try:
             request.wait()
@@ -142,25 +167,21 @@ class OpenVinoNetwork:
 
     def copy_pages(self, pairs: Sequence[tuple[int, int]]) -> None:
         """Copy the keys and values of pages: (from, to) each; no page is both."""
-        if pairs:
-            self._pool.copy(pairs)
+        if not pairs:
+            return
+        source, target = (np.array(each) for each in zip(*pairs, strict=True))
+        for tensor in self._pages:
+            tensor.data[target] = tensor.data[source]
 
     def close(self) -> None:
         """Release weights and pages."""
         self._request = None
-        self._pool = Pool(self.page_size, self.page_count, {})
+        self._pages.clear()
 
 
-def _pool(library: Any, compiled: Any, layers: int, page_count: int) -> Pool:
-    """Return pages in the shapes and number types that the plugin has given the graph's inputs."""
-    caches = {}
-    for name in (name(layer) for layer in range(layers) for name in (graph.key_cache, graph.value_cache)):
-        port = compiled.input(name)
-        _, heads, tokens, width = port.get_partial_shape()
-        shape = [page_count, *(length.get_length() for length in (heads, tokens, width))]
-        caches[name] = library.Tensor(port.get_element_type(), library.Shape(shape))
-    # The scales of keys have rows of their own, those of values columns.
-    return Pool(caches[graph.value_cache(0)].shape[2], page_count, caches)
+def _cache_shape(port: Any) -> CacheShape:
+    _, *page = port.get_partial_shape()
+    return CacheShape(port.any_name, port.get_element_type(), tuple(length.get_length() for length in page))
 
 
 def activation_group(stack: Stack) -> int:

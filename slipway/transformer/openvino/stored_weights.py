@@ -84,10 +84,9 @@ def stored_names(spec: Transformer) -> dict[str, tuple[str, ...]]:
     for name in names:
         prefix, _, kind = name.rpartition(".")
         block, _, part = prefix.rpartition(".")
-        if part in joined:
-            continue
-        others = (f"{block}.{other}.{kind}" for other in JOINED.get(part, (part,)))
-        result[name] = tuple(other for other in others if other in names)
+        if part not in joined:
+            others = [f"{block}.{other}.{kind}" for other in JOINED.get(part, ())]
+            result[name] = tuple(other for other in others if other in names) or (name,)
     return result
 
 

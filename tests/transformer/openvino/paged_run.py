@@ -45,3 +45,13 @@ class PagedRun:
             scored=np.arange(len(tokens), dtype=np.int32),
         )
         return self._network.run(step)
+
+    def adopt(self, sequence, other, count):
+        """Begin a sequence with copies of the pages of another, which has the same first `count` tokens."""
+        copies = []
+        for page in self._pages[other][: -(-count // self._network.page_size)]:
+            copies.append((page, self._next))
+            self._pages[sequence].append(self._next)
+            self._next += 1
+        self._network.copy_pages(copies)
+        self._done[sequence] = count
