@@ -1,17 +1,59 @@
-"""Which architectures the graph can express, as reasons in words. Knows specifications, not the library."""
+"""What the graph cannot express, and which rows it does not run, as reasons in words.
+
+The reasons are a few fixed texts, so that each is logged only once. Knows specifications and rows, not the library.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
+import numpy as np
+
+from slipway.transformer.generation import Search, SequenceRequest
 from slipway.transformer.spec import Languages, Positions, Stack, Transformer
 
-PRECISIONS = ("float32", "bfloat16", "int8", "int4")
+PRECISIONS: Final = ("float32", "bfloat16", "int8", "int4")
 
 
 def why_not(spec: Transformer) -> str:
     """Return why the graph cannot express the architecture, "" if it can."""
     return "; ".join(dict.fromkeys(_architecture(spec)))
+
+
+def refusal(row: SequenceRequest) -> str:
+    """Return why the row is one for another engine, "" if it is not."""
+    return "; ".join(_inexact(row))
+
+
+def impossible(spec: Transformer, row: SequenceRequest) -> str:
+    """Return why no engine can run the row (of tokens), "" if one can."""
+    return "; ".join(_impossible(spec.output_stack, row))
+
+
+def no_states(*, attentions: bool) -> str:
+    """Return why the graph cannot return hidden states."""
+    return "does not return attention probabilities" if attentions else "does not return hidden states"
+
+
+def _inexact(row: SequenceRequest) -> Iterator[str]:
+    others = (row.pixels, row.hidden, row.adapter_task, row.prompt_task, row.prompt)
+    if any(each is not None for each in others):
+        yield "input that is not only tokens"
+    if row.decoding is not None and row.decoding.search is not Search.SAMPLE:
+        yield "beam search"
+
+
+def _impossible(stack: Stack, row: SequenceRequest) -> Iterator[str]:
+    ids = np.asarray(row.ids)
+    if ids.size == 0:
+        yield "the row has no tokens"
+    elif int(ids.min()) < 0 or int(ids.max()) >= stack.vocabulary:
+        wrong = int(ids.min()) if int(ids.min()) < 0 else int(ids.max())
+        yield f"token id {wrong} is not in the vocabulary of {stack.vocabulary}"
+    length = ids.size + (0 if row.decoding is None else max(row.decoding.max_tokens - 1, 0))
+    if stack.positions is Positions.TABLE and length > stack.position_rows:
+        yield f"{length} tokens are more than the model's {stack.position_rows} positions"
 
 
 def _architecture(spec: Transformer) -> Iterator[str]:
