@@ -36,6 +36,7 @@ SECTIONS: Final[Mapping[str, Section]] = {
     "openai": _section("openai_embeddings", "openai_embeddings"),
     "generation": _section("generation", "generation"),
     "continuous": _section("continuous", "continuous"),
+    "decoders": _section("decoders", "decoders"),
     "lines": _section("lines", "lines"),
     "proxy": _section("proxy", "proxy"),
     "training": _section("training", "training"),

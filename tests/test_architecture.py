@@ -31,6 +31,7 @@ ROWS = {
     "errors": 0.3,
     "foreign_json": 0.4,
     "installation": 0.7,
+    "openvino_library": 0.5,
     "core": 1,
     "config": 1.5,
     "regions": 1.5,

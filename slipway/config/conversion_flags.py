@@ -17,7 +17,7 @@ from slipway.config.trace_settings import TracingFlags
 AUTO: Final = "auto"
 EXACT: Final = "fp32"  # the precision that keeps every digit
 ENGINES: Final = ("onnxruntime", "openvino", "pytorch", "tensorrt", "ctranslate2", "torch")
-PRECISIONS: Final = ("fp32", "fp16", "bf16", "int8")
+PRECISIONS: Final = ("fp32", "fp16", "bf16", "int8", "int4")
 ACCURACIES: Final = ("high", "balanced", "fast")
 TASKS: Final = (
     "embedding", "hidden-states", "text-classification", "token-classification", "question-answering", "fill-mask",

@@ -9,7 +9,7 @@ from typing import Final
 from slipway.convert.options import AUTO, ConvertOptions
 from slipway.errors import invalid
 
-PRECISIONS: Final = ("fp32", "fp16", "bf16", "int8")  # values of --precision, in every wing
+PRECISIONS: Final = ("fp32", "fp16", "bf16", "int8", "int4")  # values of --precision, in every wing
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,22 @@
 """One or two engines behind the interface of one: opens them, and decides which of them runs which row.
 
-`engine_choice.py` decides which engine a model is opened with. If that is CTranslate2, a row that it would not run
-exactly as requested goes to torch, which is opened for the first of these rows. Knows no checkpoint format.
+`engine_choice.py` decides which engine a model is opened with. If that is CTranslate2 or OpenVINO, a row that it would
+not run exactly as requested goes to torch, which is opened for the first of these rows. Knows no checkpoint format.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from slipway.cores import cpu_limit
 from slipway.errors import SlipwayError, internal, unavailable, unsupported
-from slipway.transformer.ctranslate2 import support
-from slipway.transformer.engine_choice import faster, why_torch
+from slipway.transformer.ctranslate2 import support as ctranslate2
+from slipway.transformer.engine_choice import candidates, fastest_engine, small_choice
 from slipway.transformer.generation import (
     Encoded,
     GenerationListener,
@@ -24,7 +26,8 @@ from slipway.transformer.generation import (
     StartedReindexed,
     TransformerEngine,
 )
-from slipway.transformer.options import INSTALL, EngineOptions, installed
+from slipway.transformer.openvino import support as openvino
+from slipway.transformer.options import INSTALL, INSTALLS, EngineOptions, installed, torch_type
 from slipway.transformer.paged.stats import RunningStats
 from slipway.transformer.spec import Transformer
 from slipway.transformer.trial import SMALL
@@ -53,27 +56,47 @@ def open_engine(
     if options.engine == "torch":
         return RoutingEngine(spec, name, options, exact=None, general=open_torch(), open_general=None)
     if options.engine != "auto":
-        if not installed("ctranslate2"):
-            raise unavailable(f"model '{name}': engine '{options.engine}' is not installed: {INSTALL}")
+        library, _, other = options.engine.partition("+")
+        if not installed(library):
+            raise unavailable(f"model '{name}': engine '{options.engine}' is not installed: {INSTALLS[library]}")
         try:
-            exact = _open_ctranslate2(spec, weights, options)
+            exact = _EXACT[library](spec, weights, options)
         except SlipwayError as error:
             raise SlipwayError(error.code, f"model '{name}': {error.message}") from error
-        others = open_torch if options.engine == "ctranslate2+torch" else None
-        return RoutingEngine(spec, name, options, exact=exact, general=None, open_general=others)
-    reason = why_torch(spec, options, typical)
-    if not reason and installed("torch") and weights.elements >= SMALL:
-        reason, engine = faster(spec, options, lambda: _open_ctranslate2(spec, weights, options), open_torch)
+        return RoutingEngine(spec, name, options, exact=exact, general=None, open_general=open_torch if other else None)
+    exact_ones: dict[str, ExactEngine] = {}
+
+    def open_exact(library: str) -> TransformerEngine:
+        exact_ones[library] = _EXACT[library](spec, weights, options)
+        return exact_ones[library].engine
+
+    openers = {"torch": open_torch} | {library: partial(open_exact, library) for library in _EXACT}
+    names, reason = candidates(spec, options, typical)
+    if not names:
+        raise unsupported(f"model '{name}' cannot be computed in {options.compute_type}: {reason}")
+    if len(names) > 1 and weights.elements >= SMALL:
+        reason, choice, engine = fastest_engine(spec, options, {each: openers[each] for each in names})
     else:
-        engine = open_torch() if reason else _open_ctranslate2(spec, weights, options)
-    if reason:
+        choice = small_choice(names)
+        engine = openers[choice]()
+    if choice == "torch":
         return RoutingEngine(spec, name, options, exact=None, general=engine, open_general=None, reason=reason)
-    return RoutingEngine(spec, name, options, exact=engine, general=None, open_general=open_torch)
+    return RoutingEngine(spec, name, options, exact=exact_ones[choice], general=None, open_general=open_torch)
+
+
+@dataclass(frozen=True, slots=True)
+class ExactEngine:
+    """An engine that runs only some rows: why it would not run a row exactly as requested, or return hidden states."""
+
+    engine: TransformerEngine
+    library: str  # as in messages
+    inexact: Callable[[SequenceRequest], str]
+    no_states: Callable[[bool], str]  # for a caller that wants attention probabilities, or not
 
 
 class RoutingEngine:
-    """One or two engines behind the interface of one: `exact` (CTranslate2) for the rows that it runs exactly as
-    requested, `general` (torch) for all others, opened when needed."""
+    """One or two engines behind the interface of one: `exact` (CTranslate2 or OpenVINO) for the rows that it runs
+    exactly as requested, `general` (torch) for all others, opened when needed."""
 
     def __init__(
         self,
@@ -81,18 +104,19 @@ class RoutingEngine:
         name: str,
         options: EngineOptions,
         *,
-        exact: TransformerEngine | None,
+        exact: ExactEngine | None,
         general: TransformerEngine | None,
         open_general: Callable[[], TransformerEngine] | None,
         reason: str = "",
     ) -> None:
         self._spec = spec
         self._name = name
+        self._options = options
         self._exact = exact
         self._general = general
         self._open_general = open_general
         self._reason = reason
-        self._torch_name = f"torch {options.compute_type}, {options.device}"
+        self._torch_name = f"torch {torch_type(options)}, {options.device}"
         self._lock = threading.Lock()
         self._closed = False
         self._said: dict[str, None] = {}  # reasons for torch, in the order in which they came up
@@ -103,19 +127,19 @@ class RoutingEngine:
         if self._exact is None:
             return self._torch_name + (f" ({self._reason})" if self._reason else "")
         said = f"; {self._torch_name} for {', '.join(self._said)}" if self._said else ""
-        return self._exact.description + said
+        return self._exact.engine.description + said
 
     def refusal(self, row: SequenceRequest) -> str:
         """Return why no open engine can run the row exactly as requested, "" if one can."""
         if self._exact is None:
             return self._other("").refusal(row)
-        inexact = support.refusal(self._spec, row)
+        inexact = self._exact.inexact(row)
         if inexact and self._open_general is not None:
             return self._other(inexact).refusal(row)
-        return self._exact.refusal(row)
+        return self._exact.engine.refusal(row)
 
     def generate(self, rows: Sequence[SequenceRequest], listener: GenerationListener) -> None:
-        """Decode all rows, first those for CTranslate2, then those for torch."""
+        """Decode all rows, first those for CTranslate2 or OpenVINO, then those for torch."""
         for engine, part in self._parts(rows):
             engine.generate([rows[index] for index in part], ReindexedListener(listener, part))
 
@@ -123,10 +147,10 @@ class RoutingEngine:
         """Return whether the engine that runs the row can do so in its running batch."""
         if self._exact is None:
             return self._other("").joins(row)
-        inexact = support.refusal(self._spec, row)
+        inexact = self._exact.inexact(row)
         if inexact and self._open_general is not None:
             return self._other(inexact).joins(row)
-        return self._exact.joins(row)
+        return self._exact.engine.joins(row)
 
     def start(self, rows: Sequence[SequenceRequest], listener: StartedListener) -> None:
         """Let rows that can join the running batch of their engine do so."""
@@ -136,7 +160,8 @@ class RoutingEngine:
     def encode(self, rows: Sequence[SequenceRequest], *, attentions: bool = False) -> list[Encoded]:
         """Return the hidden states of each row."""
         results: dict[int, Encoded] = {}
-        for engine, part in self._parts(rows, support.no_states(self._spec, attentions=attentions)):
+        no_states = "" if self._exact is None else self._exact.no_states(attentions)
+        for engine, part in self._parts(rows, no_states):
             states = engine.encode([rows[index] for index in part], attentions=attentions)
             results.update(zip(part, states, strict=True))
         return [results[index] for index in range(len(rows))]
@@ -150,32 +175,36 @@ class RoutingEngine:
 
     def stats(self) -> RunningStats | None:
         """Return the figures of the running batch of the engine that has one."""
-        found = (engine.stats() for engine in (self._exact, self._general) if engine is not None)
+        found = (engine.stats() for engine in self._engines())
         return next((stats for stats in found if stats is not None), None)
 
     def close(self) -> None:
         """Release the weights of both engines."""
         with self._lock:
             self._closed = True
-            engines = [engine for engine in (self._exact, self._general) if engine is not None]
+            engines = self._engines()
         for engine in engines:
             engine.close()
+
+    def _engines(self) -> list[TransformerEngine]:
+        exact = [] if self._exact is None else [self._exact.engine]
+        return exact if self._general is None else [*exact, self._general]
 
     def _parts(self, rows: Sequence[SequenceRequest], for_all: str = "") -> list[tuple[TransformerEngine, list[int]]]:
         """Return which engine runs which rows; `for_all` is a reason why torch must run all of them."""
         if self._exact is None:
             return [(self._other(""), list(range(len(rows))))]
-        reasons = [for_all or support.refusal(self._spec, row) for row in rows]
+        reasons = [for_all or self._exact.inexact(row) for row in rows]
         refused = [index for index, reason in enumerate(reasons) if reason]
         if refused and self._open_general is None:
             raise unsupported(
-                f"model '{self._name}': engine 'ctranslate2' cannot do this exactly: {reasons[refused[0]]}; "
-                "set the engine to 'ctranslate2+torch' or 'torch'"
+                f"model '{self._name}': engine '{self._options.engine}' cannot do this exactly: {reasons[refused[0]]}; "
+                f"set the engine to '{self._options.engine}+torch' or 'torch'"
             )
         parts: list[tuple[TransformerEngine, list[int]]] = []
         accepted = [index for index, reason in enumerate(reasons) if not reason]
         if accepted:
-            parts.append((self._exact, accepted))
+            parts.append((self._exact.engine, accepted))
         if refused:
             for reason in dict.fromkeys(reasons[index] for index in refused):
                 other = self._other(reason)
@@ -193,16 +222,17 @@ class RoutingEngine:
                 self._general = self._open_general()
             if reason and reason not in self._said:
                 self._said[reason] = None
+                library = "" if self._exact is None else self._exact.library
                 _LOG.info(
-                    "model '%s' uses %s for what CTranslate2 does not support: %s", self._name, self._torch_name, reason
+                    "model '%s' uses %s for what %s does not support: %s", self._name, self._torch_name, library, reason
                 )
             return self._general
 
 
-def _open_ctranslate2(spec: Transformer, weights: Weights, options: EngineOptions) -> TransformerEngine:
+def _open_ctranslate2(spec: Transformer, weights: Weights, options: EngineOptions) -> ExactEngine:
     from slipway.transformer.ctranslate2.engine import CTranslate2Engine
 
-    return CTranslate2Engine.open(
+    engine = CTranslate2Engine.open(
         spec,
         weights,
         device=options.device,
@@ -211,6 +241,34 @@ def _open_ctranslate2(spec: Transformer, weights: Weights, options: EngineOption
         workers=options.workers,
         cache_directory=options.cache_directory,
     )
+    return ExactEngine(
+        engine,
+        "CTranslate2",
+        lambda row: ctranslate2.refusal(spec, row),
+        lambda attentions: ctranslate2.no_states(spec, attentions=attentions),
+    )
+
+
+def _open_openvino(spec: Transformer, weights: Weights, options: EngineOptions) -> ExactEngine:
+    from slipway.transformer.openvino.engine import OpenVinoEngine
+
+    engine = OpenVinoEngine.open(
+        spec,
+        weights,
+        compute_type=options.compute_type,
+        threads=options.threads,
+        cache_directory=options.cache_directory,
+        running=options.running,
+    )
+    return ExactEngine(
+        engine, "OpenVINO", openvino.refusal, lambda attentions: openvino.no_states(attentions=attentions)
+    )
+
+
+_EXACT: Final[Mapping[str, Callable[[Transformer, Weights, EngineOptions], ExactEngine]]] = {
+    "ctranslate2": _open_ctranslate2,
+    "openvino": _open_openvino,
+}
 
 
 def _open_torch(spec: Transformer, weights: Weights, options: EngineOptions, name: str) -> TransformerEngine:
@@ -222,5 +280,5 @@ def _open_torch(spec: Transformer, weights: Weights, options: EngineOptions, nam
 
     threads = options.threads or cpu_limit()  # by default torch may use one thread in threads that it did not start
     return TorchEngine.open(
-        spec, weights, device=options.device, dtype=options.compute_type, threads=threads, running=options.running
+        spec, weights, device=options.device, dtype=torch_type(options), threads=threads, running=options.running
     )

@@ -13,10 +13,12 @@ from slipway.errors import invalid, shown
 from slipway.installation import install_hint
 from slipway.transformer.paged.options import RunningOptions
 
-# The third uses CTranslate2 for the rows that it runs exactly as requested, and torch for all others.
-ENGINES: Final = ("auto", "ctranslate2", "ctranslate2+torch", "torch")
-COMPUTE_TYPES: Final = ("float32", "bfloat16", "float16", "int8")
+# Those with a plus use their library for the rows that it runs exactly as requested, and torch for all others.
+ENGINES: Final = ("auto", "ctranslate2", "ctranslate2+torch", "torch", "openvino", "openvino+torch")
+COMPUTE_TYPES: Final = ("float32", "bfloat16", "float16", "int8", "int4")
 INSTALL: Final = install_hint("generate")
+# By library.
+INSTALLS: Final = {"ctranslate2": INSTALL, "torch": INSTALL, "openvino": install_hint("generate", "openvino")}
 DEVICE: Final = re.compile(r"cpu|cuda(:\d+)?")
 
 
@@ -59,6 +61,10 @@ class EngineOptions:
             problems.append(f"engine '{self.engine}' does not exist, use one of {', '.join(ENGINES)}")
         if self.compute_type not in COMPUTE_TYPES:
             problems.append(f"compute type '{self.compute_type}' does not exist, use one of {', '.join(COMPUTE_TYPES)}")
+        if self.compute_type == "int4" and self.engine in ("ctranslate2", "ctranslate2+torch", "torch"):
+            problems.append(f"engine '{self.engine}' does not compute in int4, use engine 'openvino'")
+        if self.engine.startswith("openvino") and self.device != "cpu":
+            problems.append(f"engine '{self.engine}' computes on the CPU, not on device '{self.device}'")
         if not DEVICE.fullmatch(self.device):
             problems.append(f"device '{self.device}' is neither cpu nor cuda nor cuda:N")
         if self.threads < 0:
@@ -67,6 +73,11 @@ class EngineOptions:
             problems.append(f"workers is {self.workers}, expected 1 or more")
         if problems:
             raise invalid("; ".join(problems))
+
+
+def torch_type(options: EngineOptions) -> str:
+    """Return the number type in which torch runs the rows that it gets; it does not have int4."""
+    return "int8" if options.compute_type == "int4" else options.compute_type
 
 
 def installed(library: str) -> bool:

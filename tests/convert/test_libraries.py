@@ -7,12 +7,12 @@ import warnings
 import pytest
 import torch
 
-from slipway.backends.openvino.library import import_openvino
 from slipway.convert.candidates.variants import choose_variants
 from slipway.convert.encoders.opening import open_source
 from slipway.convert.libraries import cause_of
 from slipway.convert.options import ConvertOptions
 from slipway.errors import SlipwayError
+from slipway.openvino_library import import_openvino
 from tests.kits import torch_modules as modules
 
 

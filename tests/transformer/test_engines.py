@@ -15,7 +15,7 @@ import pytest
 from slipway.errors import Code, SlipwayError, unavailable
 from slipway.transformer import engine_choice, engines, options
 from slipway.transformer.engines import open_engine
-from slipway.transformer.generation import Decoding, SequenceRequest, collect
+from slipway.transformer.generation import Decoding, Search, SequenceRequest, collect
 from slipway.transformer.options import EngineOptions
 from slipway.transformer.spec import Experts, Gate, Stack, Transformer
 from slipway.transformer.trial import FILE
@@ -28,7 +28,7 @@ INT8 = {"compute_type": "int8"}
 IDS = np.array([5, 9, 3])
 GREEDY = SequenceRequest(IDS, Decoding(6, end_id=-1))
 SAMPLED = SequenceRequest(IDS, Decoding(6, end_id=-1, top_k=5, seed=3))
-BEAM = SequenceRequest(IDS, Decoding(6, end_id=1, beam_width=2, search=engines.support.Search.HUGGING_FACE))
+BEAM = SequenceRequest(IDS, Decoding(6, end_id=1, beam_width=2, search=Search.HUGGING_FACE))
 
 
 def random_weights(spec):
@@ -139,16 +139,17 @@ def test_the_faster_engine_is_opened_and_remembered(monkeypatch, tmp_path, spec,
         return open_one
 
     options = EngineOptions(compute_type="int8", cache_directory=tmp_path)
-    openers = opener("ctranslate2", seconds[0]), opener("torch", seconds[1])
-    reason, engine = engine_choice.faster(spec, options, *openers)
+    openers = {"torch": opener("torch", seconds[1]), "ctranslate2": opener("ctranslate2", seconds[0])}
+    reason, choice, engine = engine_choice.fastest_engine(spec, options, openers)
+    assert choice == fast
     assert bool(reason) is (fast == "torch")
     assert not engine.closed
     assert all(other.closed for _, other in made if other is not engine)
     assert made[-1] == (fast, engine)
     made.clear()
-    assert engine_choice.faster(spec, options, *openers)[0] == reason
+    assert engine_choice.fastest_engine(spec, options, openers)[0] == reason
     assert [name for name, _ in made] == [fast]  # the other is not opened again
-    engine_choice.faster(spec, replace(options, threads=2), *openers)
+    engine_choice.fastest_engine(spec, replace(options, threads=2), openers)
     assert len(made) > 1  # another question
 
 
@@ -312,9 +313,10 @@ def test_an_engine_that_cannot_be_tried_leaves_torch_and_nothing_is_remembered(t
     options = EngineOptions(compute_type="int8", cache_directory=tmp_path)
     if failing == "torch":
         with pytest.raises(SlipwayError, match="no room"):
-            engine_choice.faster(SPEC, options, torch, refuse)
+            engine_choice.fastest_engine(SPEC, options, {"torch": refuse, "ctranslate2": torch})
     else:
-        reason, engine = engine_choice.faster(SPEC, options, refuse, torch)
+        openers = {"torch": torch, "ctranslate2": refuse}
+        reason, _, engine = engine_choice.fastest_engine(SPEC, options, openers)
         assert reason == "CTranslate2 could not be tried: no room"
         assert not engine.closed
     assert not list(tmp_path.iterdir())

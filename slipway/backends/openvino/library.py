@@ -6,34 +6,21 @@ Knows neither configurations nor requests.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from slipway.backends.openvino.signal_stack import kept_signal_stack
 from slipway.backends.shared.files import unreadable_graph
 from slipway.errors import internal
+from slipway.openvino_library import import_openvino, kept_signal_stack
 
 # The text around the reason: where in the library's source it was thrown, and the condition that failed.
 _TRACE = re.compile(
     r"(Caught exception: )?Exception from \S+:\d+:|Check '.*?' failed at \S+:\d+:?|^Loading input model$", re.ASCII
 )
 _OUTSIDE = re.compile(r"Path '(.*?)' resolves to '.*?' which is outside the base directory '.*?'")
-
-
-def import_openvino() -> Any:
-    """Return the module `openvino`, imported without its telemetry. Nothing may import it (or nncf) before this call.
-
-    `import openvino` sends an event over the network and writes an identifier below the home directory, unless the
-    package `openvino_telemetry` is missing: it is declared missing.
-    """
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: refuse to import it
-    import openvino
-
-    return openvino
 
 
 def open_core(extension: str = "") -> Any:

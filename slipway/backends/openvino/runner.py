@@ -13,9 +13,10 @@ from typing import Any, Final
 import ml_dtypes
 import numpy as np
 
-from slipway.backends.openvino.library import Compilation, import_openvino, reason_of
+from slipway.backends.openvino.library import Compilation, reason_of
 from slipway.backends.shared.graph import Graph, as_declared, as_scalar
 from slipway.errors import FailureReason, SlipwayError, internal, invalid
+from slipway.openvino_library import import_openvino
 
 Arrays = dict[str, np.ndarray]
 

@@ -12,11 +12,12 @@ from typing import Any
 from tritonclient.grpc import model_config_pb2
 
 from slipway.backends.openvino.graph import input_names, port_dims, port_name
-from slipway.backends.openvino.library import import_openvino, reason_of
+from slipway.backends.openvino.library import reason_of
 from slipway.backends.openvino.options import Shaping
 from slipway.backends.shared.graph import Graph, GraphTensor
 from slipway.config.ragged import has_ragged_batches
 from slipway.errors import invalid
+from slipway.openvino_library import import_openvino
 
 Shapes = dict[str, tuple[int, ...]]
 

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from slipway.backends.openvino.library import import_openvino
-from slipway.backends.openvino.signal_stack import kept_signal_stack
 from slipway.convert.arrays import Arrays
 from slipway.convert.candidates.subject import Program, Subject
 from slipway.convert.candidates.variants import PARTLY, PLAIN, UNOPTIMISED
@@ -26,6 +24,7 @@ from slipway.convert.variants import Variant
 from slipway.datatypes import BY_NAME
 from slipway.errors import SlipwayError, invalid
 from slipway.machine import has_bfloat16
+from slipway.openvino_library import import_openvino, kept_signal_stack
 
 _ALPHA: Final = 0.85  # of SmoothQuant; on MiniLM 0.5, 0.7, 0.85, 0.95 yield cosines 0.991, 0.997, 0.9976, 0.9967
 

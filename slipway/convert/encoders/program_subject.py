@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from slipway.backends.openvino.library import import_openvino
 from slipway.backends.pytorch.graph import exported_graph
 from slipway.backends.pytorch.library import load_program, one_reader
 from slipway.backends.pytorch.module import open_module
@@ -23,6 +22,7 @@ from slipway.convert.encoders.torch_run import answers_of
 from slipway.convert.libraries import cause_of, require_libraries
 from slipway.convert.onnx_file import export_program
 from slipway.errors import invalid
+from slipway.openvino_library import import_openvino
 
 _FILE: Final = "model.pt2"
 

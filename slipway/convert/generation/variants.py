@@ -8,7 +8,7 @@ import numpy as np
 
 from slipway.convert.generation.source import GenerationSource
 from slipway.convert.options import AUTO, ConvertOptions
-from slipway.convert.token_variants import ENGINES, token_variant
+from slipway.convert.token_variants import ENGINES, OPENVINO, token_variant
 from slipway.convert.variants import PRECISIONS, Skipped, Variant, select
 from slipway.errors import invalid
 from slipway.machine import has_bfloat16
@@ -16,7 +16,8 @@ from slipway.runtime.arguments import BASE, FORCED, decoding_of, default_values
 from slipway.runtime.settings import read_fixed_settings
 from slipway.transformer.ctranslate2 import support
 from slipway.transformer.generation import Decoding, SequenceRequest
-from slipway.transformer.options import INSTALL, installed
+from slipway.transformer.openvino import support as openvino
+from slipway.transformer.options import INSTALLS, installed
 
 _TABLE: Final = (
     token_variant("ctranslate2", "fp32"),
@@ -24,7 +25,12 @@ _TABLE: Final = (
     token_variant("torch", "fp32"),
     token_variant("torch", "bf16"),
     token_variant("torch", "int8"),
+    token_variant(OPENVINO, "fp32"),
+    token_variant(OPENVINO, "bf16"),
+    token_variant(OPENVINO, "int8"),
+    token_variant(OPENVINO, "int4"),
 )
+_ON_REQUEST: Final = "it changes more tokens than the gate usually allows; request it with --precision int4"
 OFFERED: Final = tuple(name for name in PRECISIONS if name in {row.precision for row in _TABLE})
 
 
@@ -32,15 +38,29 @@ def choose_generation_variants(
     options: ConvertOptions, source: GenerationSource
 ) -> tuple[list[Variant], list[Skipped]]:
     """Return the variants to try and to skip; raise INVALID_ARG if the requested one is unknown or cannot run."""
-    if options.engine not in (AUTO, *ENGINES):
-        raise invalid(f"engine '{options.engine}' cannot run models that generate text; choose {' or '.join(ENGINES)}")
-    return select(_TABLE, options, lambda row: _obstacle(row, source), kind="a model that generates text")
+    engines = (*ENGINES, OPENVINO) if source.spec.continues else ENGINES
+    if options.engine not in (AUTO, *engines):
+        raise invalid(f"engine '{options.engine}' cannot run models that generate text; choose {' or '.join(engines)}")
+    rows = [row for row in _TABLE if row.engine in engines]
+
+    def obstacle(row: Variant) -> str:
+        if row.precision == "int4" and options.precision == AUTO:
+            return _ON_REQUEST
+        return _obstacle(row, source)
+
+    return select(rows, options, obstacle, kind="a model that generates text")
 
 
 def _obstacle(row: Variant, source: GenerationSource) -> str:
     """Return why a variant cannot run here, "" if it can."""
     if not installed(row.engine):
-        return f"{row.engine} is not installed: {INSTALL}"
+        return f"{row.engine} is not installed: {INSTALLS[row.engine]}"
+    if row.engine == OPENVINO:
+        reason = openvino.why_not(source.spec) or openvino.refusal(
+            SequenceRequest(np.ones(1, np.int64), _usual(source))
+        )
+        if reason:
+            return f"not supported by OpenVINO: {reason}"
     if row.engine == "ctranslate2":
         reason = support.why_not(source.spec) or support.refusal(
             source.spec, SequenceRequest(np.ones(1, np.int64), _usual(source))

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from slipway.errors import internal, invalid, unsupported
+from slipway.transformer.conversion_cache import ConversionCache, default_directory
 from slipway.transformer.ctranslate2 import support
 from slipway.transformer.ctranslate2.batches import BeamOptions, CallGroup, StepCallback, groups, hypotheses
-from slipway.transformer.ctranslate2.conversion_cache import ConversionCache, default_directory
 from slipway.transformer.ctranslate2.loaded_model import CTranslate2Model, check_device
 from slipway.transformer.ctranslate2.loading import ModelLoader
 from slipway.transformer.generation import (

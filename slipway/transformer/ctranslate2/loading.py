@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from slipway.cores import cpu_limit
-from slipway.transformer.ctranslate2.conversion_cache import ConversionCache, digest
+from slipway.transformer.conversion_cache import ConversionCache, digest
 from slipway.transformer.ctranslate2.loaded_model import VERSION, CTranslate2Model
 from slipway.transformer.spec import Transformer
 from slipway.transformer.temporary_thread import run_in_temporary_thread

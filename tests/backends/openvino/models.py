@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from slipway.backends.openvino.backend import LoadedOpenVinoModel, OpenVinoBackend
-from slipway.backends.openvino.library import import_openvino
+from slipway.openvino_library import import_openvino
 from tests.backends.models import completion, context, parse
 
 

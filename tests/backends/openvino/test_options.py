@@ -7,9 +7,10 @@ import pytest
 from onnx import TensorProto
 
 from slipway.backends.openvino import library
-from slipway.backends.openvino.library import import_openvino, open_core
+from slipway.backends.openvino.library import open_core
 from slipway.backends.openvino.options import compile_options, shaping_of
 from slipway.errors import Code, SlipwayError
+from slipway.openvino_library import import_openvino
 from tests.backends.models import context, infer, open_instance, parse
 from tests.backends.openvino.models import load, parameter, to_ir
 from tests.kits import onnx_graphs as graphs

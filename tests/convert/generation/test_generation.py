@@ -216,6 +216,21 @@ def test_int8_that_goes_another_way_is_refused_and_written_only_when_accepted(so
     assert conversion.report.why.startswith("--accept overrode the gate, although")
 
 
+def test_openvino_runs_decoder_only_models_in_int4_only_on_request(sources, tmp_path):
+    report = convert(sources["gpt2"], ConvertOptions("m", tmp_path / "models", "openvino")).report
+    found = {each.label: each for each in report.candidates}
+    assert {"openvino float32", "openvino int8"} <= found.keys()
+    exact = found["openvino float32"].figures
+    assert exact.same_rows + exact.ties == exact.rows
+    skipped = {each.label: each.reason for each in report.skipped}
+    assert skipped["openvino int4"].endswith("request it with --precision int4")
+    options = ConvertOptions("n", tmp_path / "models", "openvino", precision="int4", accept=True)
+    assert [each.label for each in convert(sources["gpt2"], options).report.candidates] == ["openvino int4"]
+    configs = [path.read_text() for path in (tmp_path / "models").glob("n*/config.pbtxt")]
+    [served] = [text for text in configs if "int4" in text]
+    assert "openvino+torch" in served
+
+
 def test_a_model_of_the_name_is_not_replaced_unasked(converted, sources):
     repository, _ = converted
     with pytest.raises(SlipwayError, match="already exists; --overwrite replaces it"):

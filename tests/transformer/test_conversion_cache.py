@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from slipway.errors import Code, SlipwayError
-from slipway.transformer.ctranslate2.conversion_cache import ConversionCache, default_directory, digest
+from slipway.transformer.conversion_cache import ConversionCache, default_directory, digest
 from slipway.transformer.ctranslate2.engine import CTranslate2Engine
 from slipway.transformer.generation import Decoding, SequenceRequest, collect
 from slipway.transformer.mapped_pages import MappedPages

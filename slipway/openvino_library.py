@@ -1,9 +1,9 @@
-"""Keep a thread's signal stack while OpenVINO loads its CPU plugin.
+"""Import OpenVINO without its telemetry, and keep a thread's signal stack while it loads its CPU plugin.
 
 On CPUs with AVX-512 the plugin gives the loading thread an alternate signal stack (`sigaltstack`) of its own and unmaps
 it when the plugin is unloaded, by whichever thread that happens in and whether or not it is still in use (2026.4).
 Python runs its signal handlers on that stack, so the next signal to the loading thread then kills the process without a
-word: Ctrl-C during `slipway convert`, for example.
+word: Ctrl-C during `slipway convert`, for example. Knows neither models nor engines.
 """
 
 from __future__ import annotations
@@ -13,6 +13,19 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+
+def import_openvino() -> Any:
+    """Return the module `openvino`, imported without its telemetry. Nothing may import it (or nncf) before this call.
+
+    `import openvino` sends an event over the network and writes an identifier below the home directory, unless the
+    package `openvino_telemetry` is missing: it is declared missing.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: refuse to import it
+    import openvino
+
+    return openvino
 
 
 class _Stack(ctypes.Structure):
