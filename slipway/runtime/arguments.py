@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from slipway.errors import invalid, shown
+from slipway.runtime.grammars.source import GRAMMAR_NAMES
 from slipway.transformer.generation import Decoding, Search, TransformersRules
 
 MOST_UNKNOWN: Final = 8  # names in one message: finding the nearest one takes 0.1 ms
@@ -125,7 +126,7 @@ def parameter_arrays(parameters: str) -> dict[str, np.ndarray]:
 def check_names(names: Sequence[str], others: Sequence[str]) -> None:
     """Raise INVALID_ARG naming what is neither a setting nor in `others`, with the nearest known one; of many names,
     the first `MOST_UNKNOWN`."""
-    known = [*(name for argument in SETTINGS for name in argument.names), *STOP_NAMES, *others]
+    known = [*(name for argument in SETTINGS for name in argument.names), *STOP_NAMES, *GRAMMAR_NAMES, *others]
     problems = []
     for name in [name for name in names if name not in known][:MOST_UNKNOWN]:
         near = get_close_matches(shown(name), known, n=1)

@@ -27,6 +27,8 @@ from slipway.runtime.arguments import (
     given_name,
 )
 from slipway.runtime.engine_model import EngineModel, Sink
+from slipway.runtime.grammars.compiler import CompiledGrammar, GrammarCompiler
+from slipway.runtime.grammars.source import GrammarSource
 from slipway.runtime.settings import read_fixed_settings
 from slipway.runtime.shared_engines import acquire_engine
 from slipway.runtime.stop_texts import StopTextsOfRow, token_bytes
@@ -61,13 +63,20 @@ class CheckpointModel(EngineModel[Sink]):
             self._defaults.setdefault("max_tokens", min(128, self._longest))
         self._fixed = read_fixed_settings(parameters)
         self._tokenizer = directory / TOKENIZER
+        self._grammars: GrammarCompiler | None = None
         # Parameters that the tokenizer reads.
         self._elsewhere = source_language.NAMES if source_language.LANGUAGES in parameters else ()
         options = EngineOptions.of(parameters, directory / CACHE)
         super().__init__(acquire_engine(directory, checkpoint, options, name=name))
 
     def _row(
-        self, source: SequenceRequest, values: Values, stop: Sequence[str], inputs: Mapping[str, Any]
+        self,
+        source: SequenceRequest,
+        values: Values,
+        stop: Sequence[str],
+        inputs: Mapping[str, Any],
+        *,
+        grammar: GrammarSource | None = None,
     ) -> SequenceRequest:
         ids = source.ids
         if source.hidden is None:
@@ -82,7 +91,7 @@ class CheckpointModel(EngineModel[Sink]):
         if asked and values["max_tokens"] > most:
             raise invalid(f"{asked} is {values['max_tokens']:g}, but only {most} tokens are possible")
         prompt = tuple(ids.tolist()) if self._spec.continues else ()
-        rules = self._rules(stop, prompt)
+        rules = replace(self._rules(stop, prompt), grammar=self._grammar(grammar))
         decoding = decoding_of(
             values, most_tokens=most, start_id=self._spec.start_id, end_ids=self._end_ids, rules=rules
         )
@@ -111,6 +120,17 @@ class CheckpointModel(EngineModel[Sink]):
             raise unsupported(f"stop texts need '{self._tokenizer}', which is missing: convert the checkpoint again")
         texts = tuple(text.encode() for text in stop)
         return replace(self._fixed.rules, stop_texts=StopTextsOfRow(texts, token_bytes(self._tokenizer), prompt))
+
+    def _grammar(self, source: GrammarSource | None) -> CompiledGrammar | None:
+        """Return a grammar for the text of one row, None without one; raise as `GrammarCompiler.compile` does."""
+        if source is None:
+            return None
+        if self._grammars is None:
+            if not self._tokenizer.is_file():
+                raise unsupported(f"grammars need '{self._tokenizer}', which is missing: convert the checkpoint again")
+            tokens = token_bytes(self._tokenizer)
+            self._grammars = GrammarCompiler(tokens, vocabulary=self._decoder.vocabulary, ends=self._end_ids)
+        return self._grammars.compile(source)
 
     @staticmethod
     def _of_total_lengths(values: Values, before: int) -> Values:

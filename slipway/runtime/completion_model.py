@@ -20,6 +20,7 @@ from slipway.runtime.arguments import TOTAL, given_name, read_values
 from slipway.runtime.checkpoint_model import TOKENIZER, CheckpointModel
 from slipway.runtime.completion_order import CompletionOrder
 from slipway.runtime.completion_text import CompletionText, finite
+from slipway.runtime.grammars.compiler import check_followed, failure_of
 from slipway.runtime.pieces import TextPieces
 from slipway.runtime.stop_texts import token_bytes
 from slipway.transformer.dispatch import GenerationRequest
@@ -86,9 +87,10 @@ class CompletionModel(CheckpointModel[CompletionSink]):
         values = read_values(given, 1, self._defaults)[0]
         if order.most_tokens is not None and not self._sets_length(given):
             values["max_tokens"] = order.most_tokens
-        row = self._row(SequenceRequest(np.array(order.prompt, np.int64)), values, (), given)
+        prompt = SequenceRequest(np.array(order.prompt, np.int64))
+        row = self._row(prompt, values, (), given, grammar=order.grammar)
         stops = (*order.stop, *self._fixed.stop_texts)
-        pieces = TextPieces(self._texts, cleaned=self._cleaned)
+        pieces = TextPieces(self._texts, cleaned=self._cleaned and order.grammar is None)
         text = CompletionText(pieces, self._bytes, stops=stops, ends=self._end_ids, width=order.logprobs)
         row = self._with_text(row, order, text, stopping=bool(stops))
         refusal = self._engine.refusal(row)
@@ -152,14 +154,15 @@ class _CompletionRequest(GenerationRequest):
 
     def row_done(self, row: int) -> None:
         """Report the rest of a row's text."""
-        if self.stopped or not self.results[row]:
+        if self.stopped or not self.results[row] or failure_of(self.rows[row]):
             return
         found = self.results[row][0]
         closing = self._texts[row].close(found.ids)
         self._sink.event({"row": row, **closing, "log_probability": finite(found.log_probability)})
 
     def answer(self) -> None:
-        """Report the end."""
+        """Report the end; raise INVALID_ARG if a text could not follow its grammar."""
+        check_followed(self.rows)
         self._sink.close()
 
     def fail(self, error: SlipwayError) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from slipway.errors import SlipwayError, invalid, shown
 from slipway.foreign_json import parse_foreign
 from slipway.runtime.arguments import SETTINGS, check_names
+from slipway.runtime.grammars.source import GRAMMAR_NAMES, GrammarSource, read_grammar
 
 _MOST_TOP: Final = 20  # as OpenAI
 _MOST_STOPS: Final = 16
@@ -32,6 +33,7 @@ class CompletionOrder:
     logprobs: int | None = None
     most_tokens: int | None = None
     pieces: bool = False
+    grammar: GrammarSource | None = None
 
     @classmethod
     def of(cls, text: bytes | str) -> CompletionOrder:
@@ -41,13 +43,18 @@ class CompletionOrder:
             raise invalid("completion: expected a JSON object")
         values: dict[str, Any] = {}
         problems: list[str] = []
-        settings = {name: value for name, value in members.items() if name not in _READERS}
+        read_apart = _READERS.keys() | GRAMMAR_NAMES.keys()
+        settings = {name: value for name, value in members.items() if name not in read_apart}
         for name, read in _READERS.items():
             if name in members or name == "prompt":
                 try:
                     values[name] = read(members.get(name))
                 except (TypeError, ValueError, OverflowError) as error:
                     problems.append(f"'{name}': {error}")
+        try:
+            values["grammar"] = read_grammar(members)
+        except SlipwayError as error:
+            problems.append(error.message)
         try:
             check_names([name for name in settings if name not in _KNOWN], tuple(_READERS))
         except SlipwayError as error:

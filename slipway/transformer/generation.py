@@ -32,6 +32,30 @@ class StopTexts(Protocol):
         """Return whether the last of the generated `ids` completes one of the texts."""
 
 
+class GrammarState(Protocol):
+    """The beginning of a text, as a grammar reads it."""
+
+    def allowed(self) -> np.ndarray:
+        """Return bool [vocabulary]: the tokens that may come next, an end token where the text may end."""
+
+    def accept(self, token: int) -> None:
+        """Continue the text by an allowed token."""
+
+    def copy(self) -> GrammarState:
+        """Return the same state, to be continued otherwise."""
+
+
+class TextGrammar(Protocol):
+    """What a row's text must be; rows that are sampled from one share it."""
+
+    @property
+    def failure(self) -> str:
+        """Why a text could not be completed, and has ended too early; "" if all could."""
+
+    def begin(self) -> GrammarState:
+        """Return the state of a text that has not begun."""
+
+
 class StepObserver(Protocol):
     """Learns what the model itself thought of a token: before penalties, temperature and filters."""
 
@@ -74,6 +98,7 @@ class TransformersRules:
     frequency_penalty: float = 0.0  # for each time that a token was generated
     output_presence_penalty: float = 0.0  # once
     observer: StepObserver | None = None
+    grammar: TextGrammar | None = None
 
     @property
     def change_scores(self) -> bool:

@@ -23,6 +23,7 @@ from slipway.rest.openai.reading import read_request
 from slipway.rest.openai.refused_fields import OF_COMPLETIONS, refuse_fields
 from slipway.rest.openai.sampling import GenerationFields, plan_sequences
 from slipway.rest.openai.served import ServedModel, choose_model
+from slipway.rest.openai.structured import checked_structure
 from slipway.rest.openai.texts import counted_refusals, usual_prompt
 from slipway.rest.openai.tokenizing import TextTokenizer
 
@@ -54,6 +55,7 @@ async def _planned(context: Context, model: ServedModel, request: CompletionRequ
         raise ApiError("'logprobs' of a prompt are not computed: leave out 'echo'.", "logprobs")
     prompts = await read_prompts(request.prompt)
     tokenizer = await open_text_side(context, model)
+    sequences = len(prompts) * max(request.best_of or 1, request.n or 1)
     plan = plan_sequences(
         request,
         own_settings(context, model),
@@ -61,6 +63,7 @@ async def _planned(context: Context, model: ServedModel, request: CompletionRequ
         usual_limit=_USUAL_TOKENS,
         logprobs=request.logprobs,
         best_of=request.best_of,
+        grammar=await checked_structure(request, sequences),
     )
     check_count(len(prompts), plan.count)
     ids = await encode_prompts(tokenizer, prompts, "prompt", before=usual_prompt(context, model))

@@ -22,7 +22,6 @@ OF_CHATS: Final[Refused] = {
     "parallel_tool_calls": ((), _TOOLS),
     "functions": (([],), "specify 'tools' instead"),
     "function_call": ((), _TOOLS),
-    "response_format": (({"type": "text"},), "the form of the text cannot be enforced"),
     "modalities": ((["text"],), "the models of this server only generate text"),
     "audio": ((), "the models of this server only generate text"),
     "prediction": ((), "predicted outputs are not supported"),

@@ -17,6 +17,8 @@ import orjson
 
 from slipway.errors import shown
 from slipway.rest.openai.errors import ApiError
+from slipway.rest.openai.structured import StructureFields
+from slipway.runtime.grammars.source import GrammarSource
 
 _MOST_CHOICES: Final = 128
 _MOST_STOPS: Final = 4
@@ -34,7 +36,7 @@ class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     include_obfuscation: bool = False
 
 
-class GenerationFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class GenerationFields(StructureFields, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the bodies of both routes have in common.
 
     Accepted without effect, because they concern OpenAI's own accounts and machines: `user`, `metadata`, `store`,
@@ -120,9 +122,11 @@ def plan_sequences(
     usual_limit: int | None,
     logprobs: int | None,
     best_of: int | None = None,
+    grammar: GrammarSource | None = None,
 ) -> CompletionPlan:
     """Return the plan for a body. `own` are the checkpoint's settings; `limit` is the field that limits the length,
-    `usual_limit` what holds without it (None: the checkpoint's own limit, or what the model can do).
+    `usual_limit` what holds without it (None: the checkpoint's own limit, or what the model can do); `grammar` is what
+    the text must be.
 
     Raise `ApiError` naming the first field that is out of range or contradicts another.
     """
@@ -148,6 +152,8 @@ def plan_sequences(
         order["logit_bias"] = _biases(request.logit_bias)
     if logprobs is not None:
         order["logprobs"] = logprobs
+    if grammar is not None:
+        order |= [grammar.member]
     return CompletionPlan(
         order,
         choices,

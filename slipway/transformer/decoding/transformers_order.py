@@ -1,4 +1,5 @@
-"""The score processors of transformers, in the order of its `generate()`, and after them OpenAI's penalties.
+"""The score processors of transformers, in the order of its `generate()`, and after them OpenAI's penalties and the
+row's grammar.
 
 Each is a small class, created through a table. Greedy search and sampling process logits, beam search processes
 log-probabilities. The filters of sampling follow (`sampling_filters.py`). Source: transformers 5,
@@ -13,6 +14,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from slipway.transformer.decoding.grammar_mask import GrammarMask
 from slipway.transformer.decoding.logits_processor import RowContext
 from slipway.transformer.generation import Decoding, TransformersRules
 
@@ -44,13 +46,15 @@ class TransformersProcessor:
         self._context = context
         made = [make(decoding, rules, context) for make in (*ORDER.values(), _generated_penalty)]
         self._processors: list[Processor] = [each for each in made if each is not None]
+        self._mask = None if rules.grammar is None else GrammarMask(rules.grammar, len(decoding.forced))
 
     def apply(self, scores: Tensor, generated: Sequence[Sequence[int]]) -> Tensor:
         """Return the scores [n, vocabulary] to select from; the caller's tensor is not changed."""
         step = Step(self._context, generated)
+        own = scores
         for processor in self._processors:
             scores = processor(scores, step)
-        return scores
+        return scores if self._mask is None else self._mask.apply(scores, own, generated)
 
     def follow(self, parents: Sequence[int], tokens: Sequence[int]) -> None:
         """Do nothing: every step receives the whole sequences."""

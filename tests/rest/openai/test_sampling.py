@@ -102,7 +102,7 @@ def test_what_is_out_of_range_is_refused_by_name(fields, parameter):
 def test_fields_that_no_model_honours_are_refused_unless_they_ask_for_nothing():
     completion = msgspec.convert({"model": "m", "prompt": "", "suffix": None}, CompletionRequest)
     refuse_fields(completion, OF_COMPLETIONS)
-    harmless = {"response_format": {"type": "text"}, "modalities": ["text"], "functions": []}
+    harmless = {"modalities": ["text"], "functions": []}
     refuse_fields(msgspec.convert({"model": "m", "messages": [], **harmless}, ChatRequest), OF_CHATS)
     for name in OF_CHATS:
         request = msgspec.convert({"model": "m", "messages": [], name: {"type": "other"}}, ChatRequest)
