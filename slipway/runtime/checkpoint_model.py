@@ -7,7 +7,7 @@ Independent of protocols: a row is made of token ids or encoder states, and of v
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from slipway.errors import invalid, unsupported
 from slipway.runtime import source_language
 from slipway.runtime.arguments import (
     FORCED,
+    IGNORES_END,
     LEAST_TOTAL,
     OF_SOURCE_TEXT,
     TOTAL,
@@ -32,6 +33,7 @@ from slipway.runtime.grammars.source import GrammarSource
 from slipway.runtime.settings import read_fixed_settings
 from slipway.runtime.shared_engines import acquire_engine
 from slipway.runtime.stop_texts import StopTextsOfRow, token_bytes
+from slipway.runtime.token_lists import TokenLists
 from slipway.transformer.generation import SequenceRequest, TransformersRules
 from slipway.transformer.options import EngineOptions
 from slipway.transformer.spec import Positions
@@ -39,6 +41,14 @@ from slipway.transformer.spec import Positions
 CACHE: Final = "ctranslate2"  # folder of the converted weights, next to the checkpoint
 TOKENIZER: Final = "tokenizer.json"  # next to the checkpoint, for stop texts
 _LONGEST: Final = 4096  # limit of generated tokens if positions set none; the parameter LONGEST_OUTPUT changes it
+
+
+@dataclass(frozen=True, slots=True)
+class RowExtras:
+    """What a request says about its rows beside values and stop texts."""
+
+    grammar: GrammarSource | None = None
+    tokens: TokenLists = TokenLists()  # noqa: RUF009  a frozen value
 
 
 class CheckpointModel(EngineModel[Sink]):
@@ -76,7 +86,7 @@ class CheckpointModel(EngineModel[Sink]):
         stop: Sequence[str],
         inputs: Mapping[str, Any],
         *,
-        grammar: GrammarSource | None = None,
+        extras: RowExtras = RowExtras(),
     ) -> SequenceRequest:
         ids = source.ids
         if source.hidden is None:
@@ -91,15 +101,27 @@ class CheckpointModel(EngineModel[Sink]):
         if asked and values["max_tokens"] > most:
             raise invalid(f"{asked} is {values['max_tokens']:g}, but only {most} tokens are possible")
         prompt = tuple(ids.tolist()) if self._spec.continues else ()
-        rules = replace(self._rules(stop, prompt), grammar=self._grammar(grammar))
-        decoding = decoding_of(
-            values, most_tokens=most, start_id=self._spec.start_id, end_ids=self._end_ids, rules=rules
+        extras.tokens.check(self._decoder.vocabulary)
+        ends = (*self._ends(values), *extras.tokens.stop_token_ids)
+        if extras.grammar is not None and not self._ends(values):
+            raise invalid(f"{IGNORES_END} contradicts a grammar, which says where the text ends")
+        rules = self._rules(stop, prompt)
+        rules = replace(
+            rules,
+            grammar=self._grammar(extras.grammar),
+            allowed_tokens=extras.tokens.allowed_token_ids,
+            sequence_bias=(*rules.sequence_bias, *(((token,), bias) for token, bias in extras.tokens.logit_bias)),
         )
+        decoding = decoding_of(values, most_tokens=most, start_id=self._spec.start_id, end_ids=ends, rules=rules)
         row = replace(source, decoding=decoding)
         refusal = self._engine.refusal(row)
         if refusal:
             raise unsupported(f"not supported by this model's engine: {refusal}")
         return row
+
+    def _ends(self, values: Values) -> tuple[int, ...]:
+        """Return the model's tokens that end a row with these values."""
+        return () if values.get(IGNORES_END) else self._end_ids
 
     def _check_ids(self, ids: np.ndarray) -> None:
         """Raise INVALID_ARG unless the model can take these tokens."""

@@ -98,6 +98,7 @@ class TransformersRules:
     frequency_penalty: float = 0.0  # for each time that a token was generated
     output_presence_penalty: float = 0.0  # once
     observer: StepObserver | None = None
+    allowed_tokens: tuple[int, ...] = ()  # the only ones that may be generated, with the end tokens; (): all
     grammar: TextGrammar | None = None
 
     @property
@@ -118,7 +119,7 @@ class Decoding:
     max_tokens: int  # maximum number of generated tokens, including the end token
     min_tokens: int = 0  # the end token is banned until then
     start_id: int = 0  # the decoder's first input (unused by decoder-only models, which start with the row's ids)
-    end_id: int = 1
+    end_id: int = 1  # -1: no token ends the row
     search: Search = Search.SAMPLE
     beam_width: int = 1
     length_penalty: float = 0.0

@@ -36,6 +36,7 @@ class CompletionRequest(GenerationFields, frozen=True, forbid_unknown_fields=Tru
     prompt: Any
     best_of: int | None = None
     echo: bool | None = None
+    add_special_tokens: bool = True
     logprobs: int | None = None
     suffix: Any = None
 
@@ -66,7 +67,8 @@ async def _planned(context: Context, model: ServedModel, request: CompletionRequ
         grammar=await checked_structure(request, sequences),
     )
     check_count(len(prompts), plan.count)
-    ids = await encode_prompts(tokenizer, prompts, "prompt", before=usual_prompt(context, model))
+    before = usual_prompt(context, model)
+    ids = await encode_prompts(tokenizer, prompts, "prompt", special=request.add_special_tokens, before=before)
     check_room(model, ids, plan, "prompt")
     echoes = [await _text(tokenizer, prompt) for prompt in prompts] if request.echo else []
     return CompletionJob(model, CompletionForm(), plan, ids, echoes)

@@ -39,9 +39,9 @@ LIMITS: Final[Mapping[str, int]] = {
     "max_grammar_size": 200_000,
 }
 _PROGRAM: Final = Path(__file__).with_name("check_program.py")
-_SECONDS: Final = 1.0  # of computing; a schema of 3000 properties takes 0.1 s
+SECONDS: Final = 1.0  # of computing; a schema of 3000 properties takes 0.1 s
 _WAITED_S: Final = 30.0  # on a machine that is busy
-_MEMORY: Final = 256 << 20
+MEMORY: Final = 256 << 20
 _AT_ONCE: Final = 2  # processes
 _KEPT: Final = 64  # answers
 # What the interpreter needs to find its packages. Secrets of the server's environment are not passed on.
@@ -100,7 +100,7 @@ def require_library() -> None:
 def _ask(source: GrammarSource) -> dict[str, Any]:
     """Return the answer of a new process."""
     require_library()
-    request: dict[str, Any] = {"kind": source.kind.value, "text": source.text, "seconds": _SECONDS, "memory": _MEMORY}
+    request: dict[str, Any] = {"kind": source.kind.value, "text": source.text, "seconds": SECONDS, "memory": MEMORY}
     request |= {"options": dict(SCHEMA_OPTIONS), "limits": dict(LIMITS)}
     environment = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
     try:
@@ -116,7 +116,7 @@ def _ask(source: GrammarSource) -> dict[str, Any]:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise internal(f"the {source.kind.value} could not be checked: {type(error).__name__}") from error
     if ended.returncode == -signal.SIGPROF:
-        return {"problem": f"it takes more than {_SECONDS:g} s to compile"}
+        return {"problem": f"it takes more than {SECONDS:g} s to compile"}
     if ended.returncode < 0:
         return {"problem": "it is nested too deeply, or takes too much memory to compile"}
     if ended.returncode or not ended.stdout:
