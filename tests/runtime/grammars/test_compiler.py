@@ -11,7 +11,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models
 
 from slipway.errors import Code, SlipwayError
 from slipway.runtime.grammars import checking
@@ -19,7 +19,7 @@ from slipway.runtime.grammars.checking import CHECKS
 from slipway.runtime.grammars.compiler import GrammarCompiler, Spelling
 from slipway.runtime.grammars.source import read_grammar
 from slipway.runtime.stop_texts import TokenBytes
-from tests.kits.generators import bytes_tokenizer, unigram_tokenizer
+from tests.kits.generators import byte_fallback_tokenizer, bytes_tokenizer, unigram_tokenizer
 
 PERSON = {
     "type": "object",
@@ -47,28 +47,8 @@ GRAMMARS = [
 ]
 
 
-def byte_fallback_tokenizer(directory: Path) -> None:
-    """Write one like Llama 2's: sentencepiece with a token for each byte, whose texts lose their first space."""
-    words = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *'▁abyesno{}":,0123456789']
-    words += ["▁a", "▁yes", "ye", "yes", "no"]
-    merges = [("▁", "a"), ("y", "e"), ("ye", "s"), ("▁", "yes"), ("n", "o")]
-    vocabulary = {word: place for place, word in enumerate(words)}
-    model = models.BPE(vocabulary, merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True)
-    tokenizer = Tokenizer(model)
-    tokenizer.add_special_tokens(["<unk>", "<s>", "</s>"])
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
-    parts = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    tokenizer.decoder = decoders.Sequence(parts)
-    directory.mkdir(exist_ok=True)
-    tokenizer.save(str(directory / "tokenizer.json"))
-
-
-def byte_level(directory: Path) -> None:
-    bytes_tokenizer(directory)
-
-
-WRITERS: dict[str, tuple[Callable[[Path], None], str]] = {
-    "byte level": (byte_level, "<|endoftext|>"),
+WRITERS: dict[str, tuple[Callable[[Path], int], str]] = {
+    "byte level": (bytes_tokenizer, "<|endoftext|>"),
     "byte fallback": (byte_fallback_tokenizer, "</s>"),
 }
 
