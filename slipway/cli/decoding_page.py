@@ -20,6 +20,8 @@ from slipway.cli.markdown import code, table
 from slipway.rest.openai.refused_fields import OF_CHATS, OF_COMPLETIONS
 from slipway.rest.openai.sampling import LIMITS
 from slipway.runtime.arguments import ARGUMENTS, PARAMETERS, STOP, STOP_NAMES, Argument
+from slipway.runtime.grammars.checking import MEMORY, SECONDS
+from slipway.runtime.grammars.source import GRAMMARS, MOST_CHARACTERS
 
 _HEAD: Final = """# Decoding parameters
 
@@ -32,6 +34,15 @@ Each parameter is an optional input of the models `NAME` and `NAME-stream` that 
 row, or a parameter of the request that holds for all rows; those of the second table are only parameters. `slipway
 infer` takes them as flags, `--max-new-tokens 20`. A request that does not set one gets what the checkpoint's
 generation_config.json says, which stands as a parameter of this name in the config.pbtxt of `NAME-model`."""
+_GRAMMARS: Final = """\
+One of these parameters may say what the generated text must be, for all rows of a request. It needs the extra
+`structured` (`pip install "slipway-serving[structured]"`), and works with greedy search, sampling and beams."""
+_FOLLOWED: Final = f"""\
+At each step only the tokens that the grammar allows can be generated, and the row ends when the text is complete; one
+that reaches its maximum length first is cut off. A grammar has at most {MOST_CHARACTERS:,} characters. It is compiled
+in a process of its own first, which may take {SECONDS:g} s and {MEMORY >> 20} MiB: one that takes more, that no text
+can follow, or that has a keyword which is not supported is refused with the reason. White space between the parts of a
+JSON text has at most 20 characters. If other settings forbid every token that the grammar allows, the grammar wins."""
 _OPENAI: Final = """\
 The fields of `/v1/completions` and `/v1/chat/completions` that are numbers; [chat.md](chat.md) says what they and the
 others mean."""
@@ -71,8 +82,27 @@ MEANINGS: Final = {
     "top_h": "keep the most likely tokens up to this share of the distribution's entropy; 0 is off",
     "epsilon_cutoff": "leave out tokens less likely than this",
     "eta_cutoff": "the same, with a limit that follows the entropy of the distribution",
+    "frequency_penalty": "is subtracted from the score of each generated token, once for each time; not the prompt's",
+    "output_presence_penalty": "is subtracted from the score of each token that was generated; not the prompt's",
+    "ignore_eos": "end tokens do not end the text",
     "renormalize_logits": "normalise the scores again after all others have changed them",
     "remove_invalid_values": "replace scores that are not numbers",
+}
+# What the text must be: name -> value, meaning.
+GRAMMAR_MEANINGS: Final = {
+    "json_schema": ("JSON schema, an object or its text", "the text is JSON that is valid under the schema"),
+    "json_object": ("true or false", "the text is a JSON object"),
+    "regex": ("text", "the whole text matches the regular expression, in the syntax of Rust's crate `regex`"),
+    "choice": ("list of texts, or its JSON", "the text is one of these"),
+    "grammar": (
+        "text",
+        "the text is a sentence of the grammar, in the syntax of Lark (as llguidance reads it) or GBNF",
+    ),
+}
+LIST_MEANINGS: Final = {
+    "stop_token_ids": ("list of ids, or its JSON", "tokens that end the text, beside the end tokens of the model"),
+    "allowed_token_ids": ("list of ids, or its JSON", "the only tokens that may be generated, with the end tokens"),
+    "logit_bias": ("object of ids and numbers, or its JSON", "is added to the scores of these tokens, -100 to 100"),
 }
 # The same for FasterTransformer's.
 FASTERTRANSFORMER: Final = {
@@ -116,7 +146,10 @@ def _sections() -> Iterator[tuple[str, str]]:
     )
     yield "## Converted text generators", _CONVERTED
     yield "### Inputs and parameters", table(heads, [*map(_argument, ARGUMENTS), stop])
-    yield "### Parameters only", table(heads, map(_argument, PARAMETERS))
+    lists = ((code(name), "", *meaning) for name, meaning in LIST_MEANINGS.items())
+    yield "### Parameters only", table(heads, [*map(_argument, PARAMETERS), *lists])
+    grammars = ((code(each.name), code(each.guided), *GRAMMAR_MEANINGS[each.name]) for each in GRAMMARS)
+    yield "### What the text must be", f"{_GRAMMARS}\n\n{table(heads, grammars)}\n\n{_FOLLOWED}"
     limits = ((code(name), f"{_written(least)} to {_written(most)}") for name, (least, most) in LIMITS.items())
     yield "## OpenAI's routes", f"{_OPENAI}\n\n{table(('Field', 'Value'), limits)}"
     refused = ((code(name), why) for name, (_, why) in {**OF_COMPLETIONS, **OF_CHATS}.items())

@@ -15,6 +15,8 @@ from slipway.cli.parser import CommandParser
 from slipway.datatypes import BY_NAME
 from slipway.errors import SlipwayError, invalid
 from slipway.runtime.arguments import SAMPLES, SETTINGS, STOP, STOP_NAMES
+from slipway.runtime.grammars.source import GRAMMARS
+from slipway.runtime.token_lists import LISTS
 
 _PREFIX: Final = "--"
 _CLOSE: Final = 0.8  # of 1; a flag of the command may be proposed for a typing mistake only
@@ -90,6 +92,8 @@ def flags_of(model: ModelDescription) -> list[ModelFlag]:
     decoding = [ModelFlag(each.names, each.datatype, each.name in model.inputs) for each in settings]
     if settings:
         decoding.append(ModelFlag(STOP_NAMES, "BYTES", STOP in model.inputs))
+        decoding += [ModelFlag(each.names, each.datatype, is_input=False) for each in GRAMMARS]
+        decoding += [ModelFlag((name,), "BYTES", is_input=False) for name in LISTS]
     known = {name for each in decoding for name in each.names}
     others = [name for name in model.inputs if name in model.optional and name not in known]
     return [*decoding, *(ModelFlag((name,), model.inputs[name], is_input=True) for name in others)]

@@ -17,6 +17,8 @@ from typing import Any, Final
 import numpy as np
 
 from slipway.errors import invalid, shown
+from slipway.runtime.grammars.source import GRAMMAR_NAMES
+from slipway.runtime.token_lists import LISTS
 from slipway.transformer.generation import Decoding, Search, TransformersRules
 
 MOST_UNKNOWN: Final = 8  # names in one message: finding the nearest one takes 0.1 ms
@@ -48,8 +50,11 @@ FORCED: Final = "forced_first_id"  # a token id: the target language of M2M100 a
 TOTAL: Final = "max_total"  # max_length of transformers: includes the prompt or, after an encoder, the start token
 LEAST_TOTAL: Final = "min_total"
 SAMPLES: Final = "do_sample"
+IGNORES_END: Final = "ignore_eos"
 NEVER: Final = "never"  # a value of early_stopping
 STOP: Final = "stop"  # texts [rows, n]
+MOST_STOPS: Final = 256  # for a row
+LONGEST_STOP: Final = 1024  # characters
 STOP_NAMES: Final = (STOP, "stop_strings")
 ARGUMENTS: Final = (
     Argument(
@@ -81,6 +86,9 @@ PARAMETERS: Final = (
     Argument("top_h", "FP32", "top_h", 0, 1),
     Argument("epsilon_cutoff", "FP32", "epsilon_cutoff", 0, 1),
     Argument("eta_cutoff", "FP32", "eta_cutoff", 0, 1),
+    Argument("frequency_penalty", "FP32", "frequency_penalty", -1e4),
+    Argument("output_presence_penalty", "FP32", "output_presence_penalty", -1e4),
+    Argument("ignore_eos", "BOOL", IGNORES_END, 0, 1),
     Argument("renormalize_logits", "BOOL", "renormalize_logits", 0, 1),
     Argument("remove_invalid_values", "BOOL", "remove_invalid_values", 0, 1),
 )
@@ -125,7 +133,7 @@ def parameter_arrays(parameters: str) -> dict[str, np.ndarray]:
 def check_names(names: Sequence[str], others: Sequence[str]) -> None:
     """Raise INVALID_ARG naming what is neither a setting nor in `others`, with the nearest known one; of many names,
     the first `MOST_UNKNOWN`."""
-    known = [*(name for argument in SETTINGS for name in argument.names), *STOP_NAMES, *others]
+    known = [*(name for argument in SETTINGS for name in argument.names), *STOP_NAMES, *GRAMMAR_NAMES, *LISTS, *others]
     problems = []
     for name in [name for name in names if name not in known][:MOST_UNKNOWN]:
         near = get_close_matches(shown(name), known, n=1)
@@ -177,9 +185,14 @@ def stop_texts(inputs: Mapping[str, np.ndarray], rows: int) -> list[tuple[str, .
         return None
     table = array.reshape(rows, -1) if rows and array.ndim > 1 and len(array) == rows else [array.reshape(-1)] * rows
     try:
-        return [tuple(filter(None, (_text(each) for each in row.tolist()))) for row in table]
+        texts = [tuple(filter(None, (_text(each) for each in row.tolist()))) for row in table]
     except UnicodeDecodeError as error:
         raise invalid(f"input '{STOP}' is not valid UTF-8: {error}") from error
+    if len(table[0] if len(table) else ()) > MOST_STOPS:  # each is looked for after every token
+        raise invalid(f"input '{STOP}' has {len(table[0])} texts for a row, but at most {MOST_STOPS} are allowed")
+    if any(len(text) > LONGEST_STOP for row in texts for text in row):
+        raise invalid(f"a text of input '{STOP}' has more than {LONGEST_STOP} characters")
+    return texts
 
 
 def decoding_of(
@@ -200,7 +213,7 @@ def decoding_of(
     return Decoding(
         **known | {"max_tokens": min(int(values["max_tokens"]), most_tokens)},
         start_id=start_id,
-        end_id=end_ids[0],
+        end_id=end_ids[0] if end_ids else -1,
         search=Search.HUGGING_FACE if values.get("beam_width", 1) > 1 else Search.SAMPLE,
         forced=(int(values[FORCED]),) if FORCED in values else (),
         stop_words=tuple((end,) for end in end_ids[1:]),

@@ -7,7 +7,7 @@ Independent of protocols: a row is made of token ids or encoder states, and of v
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from slipway.errors import invalid, unsupported
 from slipway.runtime import source_language
 from slipway.runtime.arguments import (
     FORCED,
+    IGNORES_END,
     LEAST_TOTAL,
     OF_SOURCE_TEXT,
     TOTAL,
@@ -27,9 +28,12 @@ from slipway.runtime.arguments import (
     given_name,
 )
 from slipway.runtime.engine_model import EngineModel, Sink
+from slipway.runtime.grammars.compiler import CompiledGrammar, GrammarCompiler
+from slipway.runtime.grammars.source import GrammarSource
 from slipway.runtime.settings import read_fixed_settings
 from slipway.runtime.shared_engines import acquire_engine
 from slipway.runtime.stop_texts import StopTextsOfRow, token_bytes
+from slipway.runtime.token_lists import TokenLists
 from slipway.transformer.generation import SequenceRequest, TransformersRules
 from slipway.transformer.options import EngineOptions
 from slipway.transformer.spec import Positions
@@ -37,6 +41,14 @@ from slipway.transformer.spec import Positions
 CACHE: Final = "ctranslate2"  # folder of the converted weights, next to the checkpoint
 TOKENIZER: Final = "tokenizer.json"  # next to the checkpoint, for stop texts
 _LONGEST: Final = 4096  # limit of generated tokens if positions set none; the parameter LONGEST_OUTPUT changes it
+
+
+@dataclass(frozen=True, slots=True)
+class RowExtras:
+    """What a request says about its rows beside values and stop texts."""
+
+    grammar: GrammarSource | None = None
+    tokens: TokenLists = TokenLists()  # noqa: RUF009  a frozen value
 
 
 class CheckpointModel(EngineModel[Sink]):
@@ -61,13 +73,20 @@ class CheckpointModel(EngineModel[Sink]):
             self._defaults.setdefault("max_tokens", min(128, self._longest))
         self._fixed = read_fixed_settings(parameters)
         self._tokenizer = directory / TOKENIZER
+        self._grammars: GrammarCompiler | None = None
         # Parameters that the tokenizer reads.
         self._elsewhere = source_language.NAMES if source_language.LANGUAGES in parameters else ()
         options = EngineOptions.of(parameters, directory / CACHE)
         super().__init__(acquire_engine(directory, checkpoint, options, name=name))
 
     def _row(
-        self, source: SequenceRequest, values: Values, stop: Sequence[str], inputs: Mapping[str, Any]
+        self,
+        source: SequenceRequest,
+        values: Values,
+        stop: Sequence[str],
+        inputs: Mapping[str, Any],
+        *,
+        extras: RowExtras = RowExtras(),
     ) -> SequenceRequest:
         ids = source.ids
         if source.hidden is None:
@@ -82,15 +101,27 @@ class CheckpointModel(EngineModel[Sink]):
         if asked and values["max_tokens"] > most:
             raise invalid(f"{asked} is {values['max_tokens']:g}, but only {most} tokens are possible")
         prompt = tuple(ids.tolist()) if self._spec.continues else ()
+        extras.tokens.check(self._decoder.vocabulary)
+        ends = (*self._ends(values), *extras.tokens.stop_token_ids)
+        if extras.grammar is not None and not self._ends(values):
+            raise invalid(f"{IGNORES_END} contradicts a grammar, which says where the text ends")
         rules = self._rules(stop, prompt)
-        decoding = decoding_of(
-            values, most_tokens=most, start_id=self._spec.start_id, end_ids=self._end_ids, rules=rules
+        rules = replace(
+            rules,
+            grammar=self._grammar(extras.grammar),
+            allowed_tokens=extras.tokens.allowed_token_ids,
+            sequence_bias=(*rules.sequence_bias, *(((token,), bias) for token, bias in extras.tokens.logit_bias)),
         )
+        decoding = decoding_of(values, most_tokens=most, start_id=self._spec.start_id, end_ids=ends, rules=rules)
         row = replace(source, decoding=decoding)
         refusal = self._engine.refusal(row)
         if refusal:
             raise unsupported(f"not supported by this model's engine: {refusal}")
         return row
+
+    def _ends(self, values: Values) -> tuple[int, ...]:
+        """Return the model's tokens that end a row with these values."""
+        return () if values.get(IGNORES_END) else self._end_ids
 
     def _check_ids(self, ids: np.ndarray) -> None:
         """Raise INVALID_ARG unless the model can take these tokens."""
@@ -111,6 +142,17 @@ class CheckpointModel(EngineModel[Sink]):
             raise unsupported(f"stop texts need '{self._tokenizer}', which is missing: convert the checkpoint again")
         texts = tuple(text.encode() for text in stop)
         return replace(self._fixed.rules, stop_texts=StopTextsOfRow(texts, token_bytes(self._tokenizer), prompt))
+
+    def _grammar(self, source: GrammarSource | None) -> CompiledGrammar | None:
+        """Return a grammar for the text of one row, None without one; raise as `GrammarCompiler.compile` does."""
+        if source is None:
+            return None
+        if self._grammars is None:
+            if not self._tokenizer.is_file():
+                raise unsupported(f"grammars need '{self._tokenizer}', which is missing: convert the checkpoint again")
+            tokens = token_bytes(self._tokenizer)
+            self._grammars = GrammarCompiler(tokens, vocabulary=self._decoder.vocabulary, ends=self._end_ids)
+        return self._grammars.compile(source)
 
     @staticmethod
     def _of_total_lengths(values: Values, before: int) -> Values:

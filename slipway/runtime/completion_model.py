@@ -17,9 +17,10 @@ import numpy as np
 
 from slipway.errors import SlipwayError, invalid, unsupported
 from slipway.runtime.arguments import TOTAL, given_name, read_values
-from slipway.runtime.checkpoint_model import TOKENIZER, CheckpointModel
+from slipway.runtime.checkpoint_model import TOKENIZER, CheckpointModel, RowExtras
 from slipway.runtime.completion_order import CompletionOrder
-from slipway.runtime.completion_text import CompletionText, finite
+from slipway.runtime.completion_text import CompletionText, TextStops, finite
+from slipway.runtime.grammars.compiler import check_followed, failure_of
 from slipway.runtime.pieces import TextPieces
 from slipway.runtime.stop_texts import token_bytes
 from slipway.transformer.dispatch import GenerationRequest
@@ -86,11 +87,12 @@ class CompletionModel(CheckpointModel[CompletionSink]):
         values = read_values(given, 1, self._defaults)[0]
         if order.most_tokens is not None and not self._sets_length(given):
             values["max_tokens"] = order.most_tokens
-        row = self._row(SequenceRequest(np.array(order.prompt, np.int64)), values, (), given)
-        stops = (*order.stop, *self._fixed.stop_texts)
-        pieces = TextPieces(self._texts, cleaned=self._cleaned)
-        text = CompletionText(pieces, self._bytes, stops=stops, ends=self._end_ids, width=order.logprobs)
-        row = self._with_text(row, order, text, stopping=bool(stops))
+        prompt = SequenceRequest(np.array(order.prompt, np.int64))
+        row = self._row(prompt, values, (), given, extras=RowExtras(order.grammar, order.tokens))
+        stops = TextStops((*order.stop, *self._fixed.stop_texts), order.tokens.stop_token_ids, order.include_stop)
+        pieces = TextPieces(self._texts, cleaned=self._cleaned and order.grammar is None)
+        text = CompletionText(pieces, self._bytes, stops=stops, ends=self._ends(values), width=order.logprobs)
+        row = self._with_text(row, order, text, stopping=bool(stops.texts))
         refusal = self._engine.refusal(row)
         if refusal:
             raise unsupported(f"not supported by this model's engine: {refusal}")
@@ -107,16 +109,11 @@ class CompletionModel(CheckpointModel[CompletionSink]):
         decoding = row.decoding
         if decoding is None or decoding.rules is None:
             return row
-        beyond = [token for token, _ in order.logit_bias if token >= self._decoder.vocabulary]
-        if beyond:
-            raise invalid(f"logit_bias has token {beyond[0]}, but the vocabulary has {self._decoder.vocabulary}")
-        biases = tuple(((token,), bias) for token, bias in order.logit_bias)
         rules = replace(
             decoding.rules,
-            sequence_bias=(*decoding.rules.sequence_bias, *biases),
             stop_texts=text if stopping else None,
-            frequency_penalty=order.frequency_penalty,
-            output_presence_penalty=order.output_presence_penalty,
+            frequency_penalty=order.frequency_penalty or decoding.rules.frequency_penalty,
+            output_presence_penalty=order.output_presence_penalty or decoding.rules.output_presence_penalty,
             observer=None if order.logprobs is None else text,
         )
         return replace(row, decoding=replace(decoding, rules=rules))
@@ -152,14 +149,15 @@ class _CompletionRequest(GenerationRequest):
 
     def row_done(self, row: int) -> None:
         """Report the rest of a row's text."""
-        if self.stopped or not self.results[row]:
+        if self.stopped or not self.results[row] or failure_of(self.rows[row]):
             return
         found = self.results[row][0]
         closing = self._texts[row].close(found.ids)
         self._sink.event({"row": row, **closing, "log_probability": finite(found.log_probability)})
 
     def answer(self) -> None:
-        """Report the end."""
+        """Report the end; raise INVALID_ARG if a text could not follow its grammar."""
+        check_followed(self.rows)
         self._sink.close()
 
     def fail(self, error: SlipwayError) -> None:

@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from slipway.errors import SlipwayError, invalid, shown
 from slipway.foreign_json import parse_foreign
 from slipway.runtime.arguments import SETTINGS, check_names
+from slipway.runtime.grammars.source import GRAMMAR_NAMES, GrammarSource, read_grammar
+from slipway.runtime.token_lists import LISTS, TokenLists, read_token_lists
 
+INCLUDE_STOP: Final = "include_stop_str_in_output"
 _MOST_TOP: Final = 20  # as OpenAI
 _MOST_STOPS: Final = 16
 _LONGEST_STOP: Final = 1024  # characters
-_MOST_BIASES: Final = 1024
-_LARGEST_BIAS: Final = 100.0  # as OpenAI; also of penalties
+_LARGEST_PENALTY: Final = 100.0
 
 
 @dataclass(frozen=True, slots=True)
 class CompletionOrder:
     """`settings` are decoding arguments by name (`arguments.SETTINGS`); `most_tokens` limits the length unless they set
     it; `logprobs` is the number of best tokens to report at each step, None for no log-probabilities at all; with
-    `pieces` the text is reported as it grows, and not only when it is complete."""
+    `pieces` the text is reported as it grows, and not only when it is complete. With `include_stop` the text ends after
+    its stop text or stop token, and not before it."""
 
     prompt: tuple[int, ...]
     settings: Mapping[str, float | str] = field(default_factory=dict)
     stop: tuple[str, ...] = ()
-    logit_bias: tuple[tuple[int, float], ...] = ()
+    tokens: TokenLists = TokenLists()  # noqa: RUF009  a frozen value
+    include_stop: bool = False
     frequency_penalty: float = 0.0  # OpenAI's two, on generated tokens
     output_presence_penalty: float = 0.0
     logprobs: int | None = None
     most_tokens: int | None = None
     pieces: bool = False
+    grammar: GrammarSource | None = None
 
     @classmethod
     def of(cls, text: bytes | str) -> CompletionOrder:
@@ -41,15 +46,21 @@ class CompletionOrder:
             raise invalid("completion: expected a JSON object")
         values: dict[str, Any] = {}
         problems: list[str] = []
-        settings = {name: value for name, value in members.items() if name not in _READERS}
+        read_apart = _READERS.keys() | GRAMMAR_NAMES.keys() | LISTS.keys() | {INCLUDE_STOP}
+        settings = {name: value for name, value in members.items() if name not in read_apart}
         for name, read in _READERS.items():
             if name in members or name == "prompt":
                 try:
                     values[name] = read(members.get(name))
                 except (TypeError, ValueError, OverflowError) as error:
                     problems.append(f"'{name}': {error}")
+        for name, read_some in _OF_SEVERAL.items():
+            try:
+                values[name] = read_some(members)
+            except SlipwayError as error:
+                problems.append(error.message)
         try:
-            check_names([name for name in settings if name not in _KNOWN], tuple(_READERS))
+            check_names([name for name in settings if name not in _KNOWN], (*_READERS, INCLUDE_STOP))
         except SlipwayError as error:
             problems.append(error.message)
         problems += [
@@ -85,19 +96,9 @@ def _stops(value: Any) -> tuple[str, ...]:
     return tuple(filter(None, value))
 
 
-def _biases(value: Any) -> tuple[tuple[int, float], ...]:
-    if not isinstance(value, dict) or len(value) > _MOST_BIASES:
-        raise ValueError(f"expected an object with at most {_MOST_BIASES} token ids")
-    if not all(name.isascii() and name.isdigit() and len(name) < 11 for name in value):
-        raise ValueError("its names are not all token ids")
-    if not all(isinstance(bias, int | float) and -_LARGEST_BIAS <= bias <= _LARGEST_BIAS for bias in value.values()):
-        raise ValueError(f"its values are not all from -{_LARGEST_BIAS:g} to {_LARGEST_BIAS:g}")
-    return tuple((int(name), float(bias)) for name, bias in value.items())
-
-
 def _penalty(value: Any) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= _LARGEST_BIAS:
-        raise ValueError(f"expected a number from -{_LARGEST_BIAS:g} to {_LARGEST_BIAS:g}")
+    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= _LARGEST_PENALTY:
+        raise ValueError(f"expected a number from -{_LARGEST_PENALTY:g} to {_LARGEST_PENALTY:g}")
     return float(value)
 
 
@@ -115,13 +116,25 @@ def _most_tokens(value: Any) -> int | None:
     return None if value is None else _whole(value, 1, (1 << 31) - 1)
 
 
+def _include_stop(members: Mapping[str, Any]) -> bool:
+    value = members.get(INCLUDE_STOP, False)
+    if not isinstance(value, bool):
+        raise invalid(f"'{INCLUDE_STOP}': expected true or false")
+    return value
+
+
 _READERS: Final = {
     "prompt": _prompt,
     "stop": _stops,
-    "logit_bias": _biases,
     "frequency_penalty": _penalty,
     "output_presence_penalty": _penalty,
     "logprobs": _top,
     "most_tokens": _most_tokens,
     "pieces": _flag,
+}
+# Field -> the function that reads it from all members; it raises INVALID_ARG naming what is wrong.
+_OF_SEVERAL: Final[Mapping[str, Callable[[Mapping[str, Any]], Any]]] = {
+    "grammar": read_grammar,
+    "tokens": read_token_lists,
+    "include_stop": _include_stop,
 }

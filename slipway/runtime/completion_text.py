@@ -7,6 +7,7 @@ It ends the generation too, when a stop text is complete (`generation.StopTexts`
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from slipway.runtime.pieces import TextPieces
@@ -18,6 +19,15 @@ LENGTH: Final = "length"
 _LEAST: Final = -9999.0  # as OpenAI reports what is next to impossible; JSON has no infinity
 
 
+@dataclass(frozen=True, slots=True)
+class TextStops:
+    """What ends a text beside the model's end tokens, and whether it is part of it."""
+
+    texts: Sequence[str] = ()
+    tokens: Sequence[int] = ()
+    included: bool = False
+
+
 def finite(log_probability: float) -> float:
     """Return a log-probability as JSON can have it, also in place of NaN."""
     return max(_LEAST, log_probability)
@@ -27,14 +37,16 @@ class CompletionText:
     """`width` is the number of best tokens to report at each step; None if no log-probabilities are wanted."""
 
     def __init__(
-        self, pieces: TextPieces, tokens: TokenBytes, *, stops: Sequence[str], ends: Sequence[int], width: int | None
+        self, pieces: TextPieces, tokens: TokenBytes, *, stops: TextStops, ends: Sequence[int], width: int | None
     ) -> None:
         self._pieces = pieces
         self._tokens = tokens
-        self._scanner = StopScanner(stops)
+        self._scanner = StopScanner(stops.texts, included=stops.included)
         # The text leaves special tokens out, but they may be stop texts.
-        self._in_bytes = StopTextsOfRow(tuple(stop.encode() for stop in stops), tokens)
-        self._ends = frozenset(ends)
+        self._in_bytes = StopTextsOfRow(tuple(stop.encode() for stop in stops.texts), tokens)
+        self._ends = frozenset(ends).union(stops.tokens)
+        self._cut = frozenset() if stops.included else frozenset(stops.tokens)
+        self._silent = frozenset(ends) | self._cut  # without a log-probability
         self._logs = width is not None
         self.width = width or 0
         self._length = 0  # of the text so far, with what is held back
@@ -49,9 +61,10 @@ class CompletionText:
 
     def push(self, token: int) -> None:
         """Add a token."""
-        if self._logs and token not in self._ends:
+        if self._logs and token not in self._silent:
             self._entries.append(self._entry(token))
-        self._add(self._pieces.push(token))
+        if token not in self._cut:
+            self._add(self._pieces.push(token))
 
     def met(self, ids: Sequence[int]) -> bool:
         """Return whether a stop text is complete with the last of `ids`."""
@@ -73,7 +86,7 @@ class CompletionText:
         """Return the rest of the text of the generated `ids`, and why it ends."""
         reason = STOP if ids and (ids[-1] in self._ends or self.met(ids)) else LENGTH
         if not self._scanner.stopped:
-            self._add(self._pieces.rest(ids))
+            self._add(self._pieces.rest(ids[:-1] if ids and ids[-1] in self._cut else ids))
         if self._scanner.stopped:
             reason = STOP
             self._entries = [each for each in self._entries if each["offset"] < self._released]

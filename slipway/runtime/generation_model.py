@@ -14,8 +14,11 @@ import numpy as np
 
 from slipway.errors import SlipwayError, invalid
 from slipway.runtime.arguments import NUM_RETURN, check_names, read_values, stop_texts
-from slipway.runtime.checkpoint_model import CheckpointModel
+from slipway.runtime.checkpoint_model import CheckpointModel, RowExtras
 from slipway.runtime.engine_model import AnswerSink
+from slipway.runtime.grammars.compiler import check_followed
+from slipway.runtime.grammars.source import GRAMMAR_NAMES, read_grammar
+from slipway.runtime.token_lists import LISTS, read_token_lists
 from slipway.transformer.dispatch import GenerationRequest
 from slipway.transformer.generation import Hypothesis, SequenceRequest
 
@@ -34,10 +37,12 @@ class GenerationModel(CheckpointModel[AnswerSink]):
         check_names([name for name in inputs if name not in (IDS, MASK, STATES)], self._elsewhere)
         values = read_values(inputs, len(sources), self._defaults)
         stops = stop_texts(inputs, len(sources)) or [self._fixed.stop_texts] * len(sources)
+        given = {name: array.tolist() for name, array in inputs.items() if name in GRAMMAR_NAMES or name in LISTS}
+        extras = RowExtras(read_grammar(given), read_token_lists(given))
         rows, problems = [], []
         for index, (source, each, stop) in enumerate(zip(sources, values, stops, strict=True)):
             try:
-                rows.append(self._row(source, each, stop, inputs))
+                rows.append(self._row(source, each, stop, inputs, extras=extras))
             except SlipwayError as error:
                 problems.append(f"row {index}: {error.message}")
         if problems:
@@ -87,7 +92,9 @@ class _Request(GenerationRequest):
         return self._sink.wanted()
 
     def answer(self) -> None:
-        """Pass on the hypotheses of all rows, padded to the longest."""
+        """Pass on the hypotheses of all rows, padded to the longest; raise INVALID_ARG if a text could not follow its
+        grammar."""
+        check_followed(self.rows)
         chosen = [
             [hypothesis for result in self.results[first:end] for hypothesis in result][:wanted]
             for first, end, wanted in zip(self._first, self._first[1:], self._wanted, strict=False)

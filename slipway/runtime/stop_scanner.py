@@ -1,4 +1,5 @@
-"""Stop texts in a text that arrives in pieces, as OpenAI's API has them: the text ends before the first one.
+"""Stop texts in a text that arrives in pieces, as OpenAI's API has them: the text ends before the first one, or after
+it if it is `included`.
 
 What may be the beginning of a stop text is held back until it is known. Pure.
 """
@@ -9,9 +10,11 @@ from collections.abc import Sequence
 
 
 class StopScanner:
-    """Releases the text that certainly comes before every stop text; the pieces' borders do not change the result."""
+    """Releases the text that certainly comes before every stop text, and with `included` the first one too; the pieces'
+    borders do not change the result."""
 
-    def __init__(self, stops: Sequence[str]) -> None:
+    def __init__(self, stops: Sequence[str], *, included: bool = False) -> None:
+        self._included = included
         self._stops = tuple(filter(None, stops))
         self._held = ""
         self.stopped = False
@@ -24,7 +27,7 @@ class StopScanner:
         ends = [(found + len(stop), found) for stop in self._stops if (found := text.find(stop)) >= 0]
         if ends:
             self.stopped, self._held = True, ""
-            return text[: min(ends)[1]]
+            return text[: min(ends)[0 if self._included else 1]]
         kept = max(_overlap(text, stop) for stop in self._stops)
         self._held = text[len(text) - kept :]
         return text[: len(text) - kept]

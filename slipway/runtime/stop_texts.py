@@ -46,6 +46,22 @@ class TokenBytes:
             found = self._known[token] = self._decode(self._tokenizer.id_to_token(token))
         return found
 
+    def encoded(self, text: str) -> list[int]:
+        """Return the tokens of a text as the tokenizer splits it, which may have a space more at the beginning."""
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    @property
+    def special(self) -> frozenset[int]:
+        """The tokens that are not part of any text."""
+        return frozenset(token for token, added in self._tokenizer.get_added_tokens_decoder().items() if added.special)
+
+    @property
+    def loses_first_space(self) -> bool:
+        """Whether the text of a sequence lacks the space with which its first token begins."""
+        word = next((token for token in range(self._tokenizer.get_vocab_size()) if _is_word(self.of(token))), None)
+        return word is not None and not str(self._tokenizer.decode([word])).startswith(" ")
+
     def _decode(self, word: str | None) -> bytes:
         if not word:
             return b""
@@ -84,6 +100,10 @@ class StopTextsOfRow:
             pieces.append(self.tokens.of(token))
             have += len(pieces[-1])
         return b"".join(reversed(pieces))
+
+
+def _is_word(token: bytes) -> bool:
+    return token.startswith(b" ") and token[1:].isalpha()
 
 
 def _kinds(decoder: Any) -> set[str]:

@@ -34,6 +34,30 @@ class StopTexts(Protocol):
         """Return whether the last of the generated `ids` completes one of the texts."""
 
 
+class GrammarState(Protocol):
+    """The beginning of a text, as a grammar reads it."""
+
+    def allowed(self) -> np.ndarray:
+        """Return bool [vocabulary]: the tokens that may come next, an end token where the text may end."""
+
+    def accept(self, token: int) -> None:
+        """Continue the text by an allowed token."""
+
+    def copy(self) -> GrammarState:
+        """Return the same state, to be continued otherwise."""
+
+
+class TextGrammar(Protocol):
+    """What a row's text must be; rows that are sampled from one share it."""
+
+    @property
+    def failure(self) -> str:
+        """Why a text could not be completed, and has ended too early; "" if all could."""
+
+    def begin(self) -> GrammarState:
+        """Return the state of a text that has not begun."""
+
+
 class StepObserver(Protocol):
     """Learns what the model itself thought of a token: before penalties, temperature and filters."""
 
@@ -76,6 +100,8 @@ class TransformersRules:
     frequency_penalty: float = 0.0  # for each time that a token was generated
     output_presence_penalty: float = 0.0  # once
     observer: StepObserver | None = None
+    allowed_tokens: tuple[int, ...] = ()  # the only ones that may be generated, with the end tokens; (): all
+    grammar: TextGrammar | None = None
 
     @property
     def change_scores(self) -> bool:
@@ -95,7 +121,7 @@ class Decoding:
     max_tokens: int  # maximum number of generated tokens, including the end token
     min_tokens: int = 0  # the end token is banned until then
     start_id: int = 0  # the decoder's first input (unused by decoder-only models, which start with the row's ids)
-    end_id: int = 1
+    end_id: int = 1  # -1: no token ends the row
     search: Search = Search.SAMPLE
     beam_width: int = 1
     length_penalty: float = 0.0

@@ -8,9 +8,11 @@ from pathlib import Path
 from slipway.backends.fastertransformer.arguments import RULES
 from slipway.backends.fastertransformer.completion import DECODING
 from slipway.checkpoints.tensor2tensor.decode_hparams import DecodeHParams, override_decoding
-from slipway.cli.decoding_page import FASTERTRANSFORMER, MEANINGS, page
+from slipway.cli.decoding_page import FASTERTRANSFORMER, GRAMMAR_MEANINGS, LIST_MEANINGS, MEANINGS, page
 from slipway.rest.openai.sampling import LIMITS
 from slipway.runtime.arguments import SETTINGS, check_names
+from slipway.runtime.grammars.source import GRAMMARS
+from slipway.runtime.token_lists import LISTS
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "decoding.md"
 
@@ -29,6 +31,8 @@ def test_the_document_is_what_make_docs_writes():
 
 def test_each_parameter_has_a_meaning_and_no_other():
     assert MEANINGS.keys() == {each.name for each in SETTINGS}
+    assert GRAMMAR_MEANINGS.keys() == {each.name for each in GRAMMARS}
+    assert LIST_MEANINGS.keys() == LISTS.keys()
     assert FASTERTRANSFORMER.keys() == {each.name for each in DECODING}
     assert RULES.keys() <= FASTERTRANSFORMER.keys()
 

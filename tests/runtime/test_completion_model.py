@@ -176,6 +176,54 @@ def test_a_client_that_leaves_stops_its_rows(model, reference):
     assert not sink.closed
 
 
+def test_end_tokens_that_are_ignored_do_not_end_the_text(model, reference):
+    ids, end = prompt(reference), reference[0].config.eos_token_id
+    order = {"prompt": ids, "max_tokens": 6, "logit_bias": {str(end): 100}, "logprobs": 0}
+    ended = run(model, order).row()[-1]
+    ignored = run(model, {**order, "ignore_eos": True}).row()[-1]
+    assert (ended["tokens"], ended["finish_reason"], len(ended["logprobs"])) == (1, "stop", 0)
+    assert (ignored["tokens"], ignored["finish_reason"], len(ignored["logprobs"])) == (6, "length", 6)
+    until = run(model, {**order, "ignore_eos": True, "stop_token_ids": [end]}).row()[-1]
+    assert (until["tokens"], until["finish_reason"]) == (1, "stop")
+
+
+@pytest.mark.parametrize("included", [False, True])
+def test_a_stop_token_ends_the_text_and_is_part_of_it_only_if_asked_for(model, reference, included):
+    ids = prompt(reference)
+    generated = greedy(reference, ids, 30)
+    place = next(place for place in range(2, 20) if generated[place] not in generated[:place])
+    stop = {"stop_token_ids": [generated[place]], "include_stop_str_in_output": included}
+    for pieces in (False, True):
+        sink = run(model, {"prompt": ids, "max_tokens": 30, "pieces": pieces, "logprobs": 0, **stop})
+        kept = place + 1 if included else place
+        assert sink.text() == reference[1].decode(generated[:kept], skip_special_tokens=True)
+        assert (sink.row()[-1]["tokens"], sink.row()[-1]["finish_reason"]) == (place + 1, "stop")
+        assert sum(len(event["logprobs"]) for event in sink.row()) == kept
+    late = run(model, {"prompt": ids, "max_tokens": 30, "min_tokens": place + 2, **stop})
+    assert late.row()[-1]["tokens"] >= place + 2
+
+
+def test_a_stop_text_can_be_part_of_the_text(model, reference):
+    ids = prompt(reference)
+    whole = run(model, {"prompt": ids, "max_tokens": 30}).text()
+    stop = first_seen(whole, 5)
+    for pieces in (False, True):
+        order = {"prompt": ids, "max_tokens": 30, "stop": [stop], "include_stop_str_in_output": True}
+        assert run(model, {**order, "pieces": pieces}).text() == whole[: whole.index(stop) + len(stop)]
+
+
+def test_only_allowed_tokens_are_generated(model, reference):
+    order = {
+        "prompt": prompt(reference),
+        "max_tokens": 30,
+        "allowed_token_ids": [70, 71],
+        "do_sample": True,
+        "top_k": 0,
+    }
+    text = run(model, {**order, "seed": 3}).text()
+    assert set(text) == set(reference[1].decode([70, 71]))
+
+
 @pytest.mark.parametrize(
     ("order", "message"),
     [
@@ -191,6 +239,11 @@ def test_a_client_that_leaves_stops_its_rows(model, reference):
         ({"prompt": [1], "logit_bias": {"a": 1}}, "'logit_bias': its names are not all token ids"),
         ({"prompt": [1], "logit_bias": {"1": 1e9}}, "'logit_bias': its values are not all"),
         ({"prompt": [1], "logit_bias": {"9999": 1}}, "logit_bias has token 9999, but the vocabulary"),
+        ({"prompt": [1], "stop_token_ids": [9999]}, "stop_token_ids has token 9999, but the vocabulary"),
+        ({"prompt": [1], "allowed_token_ids": [1, "2"]}, "'allowed_token_ids': expected whole numbers"),
+        ({"prompt": [1], "allowed_token_ids": list(range(5000))}, "'allowed_token_ids': expected a list of at most"),
+        ({"prompt": [1], "include_stop_str_in_output": 1}, "'include_stop_str_in_output': expected true or false"),
+        ({"prompt": [1], "ignore_eos": True, "regex": "a"}, "ignore_eos contradicts a grammar"),
         ({"prompt": [1], "frequency_penalty": "1"}, "'frequency_penalty': expected a number from -100 to 100"),
         ({"prompt": [1], "pieces": 1}, "'pieces': expected true or false"),
         ({"prompt": [1], "max_tokens": 1000}, "but only 95 tokens are possible"),

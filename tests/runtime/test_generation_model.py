@@ -82,6 +82,34 @@ def test_rows_of_many_lengths_are_padded_to_the_longest_of_their_request(model):
     assert [token for row, token in sink.tokens if row == 1] == ids[1, 0].tolist()
 
 
+def test_lists_of_tokens_are_parameters_as_values_or_as_json(model):
+    for lists in ({"allowed_token_ids": np.array([70, 71])}, {"allowed_token_ids": np.array("[70, 71]")}):
+        sink = Sink()
+        model.run([(asked(5, 9) | lists, sink)])
+        assert sink.arrays is not None
+        assert set(sink.arrays["output_ids"].ravel().tolist()) <= {70, 71, 300}
+    biased = alone(model, asked(5, 9) | {"logit_bias": np.array('{"70": 100}'), "frequency_penalty": np.array(0.0)})
+    assert biased == [[[70] * 6]]
+    varied = alone(model, asked(5, 9) | {"logit_bias": np.array('{"70": 100}'), "frequency_penalty": np.array(90.0)})
+    assert varied != biased
+    assert alone(model, asked(5, 9) | {"stop_token_ids": np.array([70]), "logit_bias": np.array('{"70": 100}')}) == [
+        [[70]]
+    ]
+    sink = Sink()
+    model.run([(asked(5) | {"stop_token_ids": np.array("[999]")}, sink)])
+    assert sink.error is not None
+    assert "stop_token_ids has token 999" in sink.error.message
+
+
+@pytest.mark.parametrize("stop", [["a"] * 100_000, ["b" * 2000]])
+def test_stop_texts_have_a_bound(model, stop):
+    sink = Sink()
+    model.run([(asked(5) | {"stop": np.array([stop], dtype=np.object_)}, sink)])
+    assert sink.error is not None
+    assert sink.error.code is Code.INVALID_ARG
+    assert "stop" in sink.error.message
+
+
 def test_a_request_without_rows_has_a_result_without_rows(model):
     sink = Sink()
     model.run([({"input_ids": np.zeros((0, 4), np.int64)}, sink)])

@@ -49,3 +49,12 @@ def test_any_way_to_cut_a_text_into_pieces_gives_what_letters_give(text, stops, 
     places = [0, *cuts, len(text)]
     pieces = [text[start:end] for start, end in pairwise(places)]
     assert scanned(pieces, *stops) == scanned(list(text), *stops)
+
+
+def test_an_included_stop_text_is_released_whole_however_the_text_is_cut():
+    text = "it can stop, or stop"
+    for cut in range(1, 9):
+        scanner = StopScanner(["stop", "other"], included=True)
+        pieces = [text[at : at + cut] for at in range(0, len(text), cut)]
+        assert "".join(map(scanner.push, pieces)) == "it can stop"
+        assert scanner.stopped

@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import openai
 import pytest
 import torch
@@ -211,10 +212,10 @@ REFUSED = [
     ({"max_tokens": 5000}, openai.BadRequestError, "context_length_exceeded", "maximum context length is 512 tokens"),
     ({"tool_choice": "required"}, openai.BadRequestError, "unsupported_parameter", "'tool_choice' is not supported"),
     (
-        {"response_format": {"type": "json_object"}},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"not": {}}}}},
         openai.BadRequestError,
-        "unsupported_parameter",
-        "'response_format'",
+        None,
+        "'response_format' is not valid: the JSON schema cannot be followed: Unimplemented keys: [\"not\"]",
     ),
     ({"extra_body": {"max_token": 3}}, openai.BadRequestError, "unknown_parameter", "did you mean 'max_tokens'"),
     ({"messages": [{"role": "cat", "content": "x"}]}, openai.BadRequestError, "invalid_value", "must be one of system"),
@@ -328,3 +329,44 @@ def test_litellm_talks_to_the_server_unmodified(server, client):
         timeout=120,
     )
     assert json.loads(run.stdout.splitlines()[-1]) == [expected.choices[0].message.content] * 2
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"cat": {"type": "boolean"}, "mats": {"type": "array", "items": {"enum": ["é", "b"]}, "maxItems": 2}},
+    "required": ["cat", "mats"],
+    "additionalProperties": False,
+}
+FORMAT = {"type": "json_schema", "json_schema": {"name": "seen", "schema": SCHEMA, "strict": True}}
+
+
+def test_every_text_under_a_schema_is_valid_whole_streamed_and_sampled(client):
+    given = {"model": "talker", "messages": MESSAGES, "max_tokens": 300, "response_format": FORMAT}
+    whole = client.chat.completions.create(**given, n=3, temperature=1.5, seed=4, logprobs=True)
+    for choice in whole.choices:
+        jsonschema.validate(json.loads(choice.message.content), SCHEMA)
+        assert choice.finish_reason == "stop"
+        assert b"".join(bytes(token.bytes) for token in choice.logprobs.content).decode() == choice.message.content
+    greedy = client.chat.completions.create(**given).choices[0].message.content
+    chunks = list(client.chat.completions.create(**given, stream=True))
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == greedy
+    jsonschema.validate(json.loads(greedy), SCHEMA)
+
+
+def test_a_completion_follows_what_vllm_calls_structured_outputs(client):
+    for extra in ({"guided_choice": ["yes", "no"]}, {"structured_outputs": {"regex": "yes|no"}}):
+        answer = client.completions.create(model="talker", prompt=LINES[0], max_tokens=50, extra_body=extra)
+        assert answer.choices[0].text in ("yes", "no")
+    answer = client.completions.create(
+        model="t5", prompt=LINES[4], max_tokens=9, extra_body={"guided_choice": ["the", "cat"]}
+    )
+    assert answer.choices[0].text in ("the", "cat")
+
+
+def test_a_request_to_the_model_itself_says_what_the_texts_must_be(server):
+    body = {"text": LINES[0], "parameters": {"guided_choice": '["yes", "no"]', "max_tokens": 9}}
+    connection = http.client.HTTPConnection(server.http, timeout=60)
+    connection.request("POST", "/v2/models/talker/generate", json.dumps(body))
+    answer = json.loads(connection.getresponse().read())
+    connection.close()
+    assert answer["generated_text"] in ("yes", "no"), answer

@@ -26,6 +26,7 @@ from slipway.rest.openai.reading import read_request
 from slipway.rest.openai.refused_fields import OF_CHATS, refuse_fields
 from slipway.rest.openai.sampling import GenerationFields, plan_sequences
 from slipway.rest.openai.served import ServedModel, choose_model
+from slipway.rest.openai.structured import checked_structure
 from slipway.rest.openai.texts import counted_refusals
 
 
@@ -45,7 +46,6 @@ class ChatRequest(GenerationFields, frozen=True, forbid_unknown_fields=True, kw_
     parallel_tool_calls: Any = None
     functions: Any = None
     function_call: Any = None
-    response_format: Any = None
     modalities: Any = None
     audio: Any = None
     prediction: Any = None
@@ -76,6 +76,7 @@ async def _planned(context: Context, model: ServedModel, request: ChatRequest) -
         limit=request.max_completion_tokens if request.max_tokens is None else request.max_tokens,
         usual_limit=None,
         logprobs=(request.top_logprobs or 0) if request.logprobs else None,
+        grammar=await checked_structure(request, request.n or 1),
     )
     check_count(1, plan.count)
     text = await _text(context, model, request)

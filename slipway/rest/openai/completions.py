@@ -23,6 +23,7 @@ from slipway.rest.openai.reading import read_request
 from slipway.rest.openai.refused_fields import OF_COMPLETIONS, refuse_fields
 from slipway.rest.openai.sampling import GenerationFields, plan_sequences
 from slipway.rest.openai.served import ServedModel, choose_model
+from slipway.rest.openai.structured import checked_structure
 from slipway.rest.openai.texts import counted_refusals, usual_prompt
 from slipway.rest.openai.tokenizing import TextTokenizer
 
@@ -35,6 +36,7 @@ class CompletionRequest(GenerationFields, frozen=True, forbid_unknown_fields=Tru
     prompt: Any
     best_of: int | None = None
     echo: bool | None = None
+    add_special_tokens: bool = True
     logprobs: int | None = None
     suffix: Any = None
 
@@ -54,6 +56,7 @@ async def _planned(context: Context, model: ServedModel, request: CompletionRequ
         raise ApiError("'logprobs' of a prompt are not computed: leave out 'echo'.", "logprobs")
     prompts = await read_prompts(request.prompt)
     tokenizer = await open_text_side(context, model)
+    sequences = len(prompts) * max(request.best_of or 1, request.n or 1)
     plan = plan_sequences(
         request,
         own_settings(context, model),
@@ -61,9 +64,11 @@ async def _planned(context: Context, model: ServedModel, request: CompletionRequ
         usual_limit=_USUAL_TOKENS,
         logprobs=request.logprobs,
         best_of=request.best_of,
+        grammar=await checked_structure(request, sequences),
     )
     check_count(len(prompts), plan.count)
-    ids = await encode_prompts(tokenizer, prompts, "prompt", before=usual_prompt(context, model))
+    before = usual_prompt(context, model)
+    ids = await encode_prompts(tokenizer, prompts, "prompt", special=request.add_special_tokens, before=before)
     check_room(model, ids, plan, "prompt")
     echoes = [await _text(tokenizer, prompt) for prompt in prompts] if request.echo else []
     return CompletionJob(model, CompletionForm(), plan, ids, echoes)

@@ -28,7 +28,7 @@ _MOST_ELEMENTS: Final = 400_000  # of all arrays, counted by commas: there are 3
 _ON_LOOP: Final = 32 << 10  # bytes; the search for keys that are given twice takes up to 5 ms
 _PIECE: Final = 256 << 10  # bytes searched at a time
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`(?: - at `\$(.*)`)?", re.DOTALL)
-_MISSING: Final = re.compile(r"Object missing required field `(.*)`(?: - at `\$(.*)`)?", re.DOTALL)
+_MISSING: Final = re.compile(r"Object missing required field `(.*?)`(?: - at `\$(.*)`)?", re.DOTALL)
 _WRONG: Final = re.compile(r"(.*?)(?: - at `(?:key in )?\$(.*)`)?", re.DOTALL)
 
 

@@ -17,11 +17,16 @@ import orjson
 
 from slipway.errors import shown
 from slipway.rest.openai.errors import ApiError
+from slipway.rest.openai.structured import StructureFields
+from slipway.runtime.grammars.source import GrammarSource
+from slipway.runtime.token_lists import MOST_BIASES, token_ids
 
 _MOST_CHOICES: Final = 128
 _MOST_STOPS: Final = 4
 _LONGEST_STOP: Final = 1024  # characters
-_MOST_BIASES: Final = 1024
+_SAMPLING: Final = ("temperature", "top_p", "top_k", "min_p", "typical_p")  # one of them: tokens are sampled
+# Fields that the order has under the same names, if they ask for anything.
+_PASSED_ON: Final = ("ignore_eos", "stop_token_ids", "include_stop_str_in_output", "allowed_token_ids")
 _MOST_TOKENS: Final = (1 << 31) - 1
 _TOP_K: Final = "runtime_top_k"  # names of the checkpoint's own settings in the model's config
 _TOP_P: Final = "runtime_top_p"
@@ -34,12 +39,13 @@ class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     include_obfuscation: bool = False
 
 
-class GenerationFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class GenerationFields(StructureFields, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the bodies of both routes have in common.
 
     Accepted without effect, because they concern OpenAI's own accounts and machines: `user`, `metadata`, `store`,
-    `service_tier`, `safety_identifier`, `prompt_cache_key`, `prompt_cache_retention`. `top_k`, `min_p`, `min_tokens`
-    and `repetition_penalty` are not OpenAI's, but have the names that other servers use.
+    `service_tier`, `safety_identifier`, `prompt_cache_key`, `prompt_cache_retention`. The fields from `top_k` to
+    `allowed_token_ids` are not OpenAI's, but have the names that vLLM and other servers use; so have those from
+    `use_beam_search` on, which are refused (`refused_fields.py`).
     """
 
     model: str
@@ -58,6 +64,11 @@ class GenerationFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     min_p: float | None = None
     min_tokens: int | None = None
     repetition_penalty: float | None = None
+    typical_p: float | None = None
+    ignore_eos: bool | None = None
+    stop_token_ids: list[int] | None = None
+    include_stop_str_in_output: bool | None = None
+    allowed_token_ids: list[int] | None = None
     user: str | None = None
     metadata: Any = None
     store: bool | None = None
@@ -65,6 +76,19 @@ class GenerationFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
+    use_beam_search: Any = None
+    length_penalty: Any = None
+    early_stopping: Any = None
+    bad_words: Any = None
+    logits_processors: Any = None
+    prompt_logprobs: Any = None
+    skip_special_tokens: Any = None
+    spaces_between_special_tokens: Any = None
+    truncate_prompt_tokens: Any = None
+    return_token_ids: Any = None
+    return_tokens_as_token_ids: Any = None
+    guided_decoding_backend: Any = None
+    guided_whitespace_pattern: Any = None
 
 
 # Limits of numbers; both are included.
@@ -82,6 +106,7 @@ LIMITS: Final[Mapping[str, tuple[float, float]]] = {
     "min_p": (0, 1),
     "min_tokens": (0, _MOST_TOKENS),
     "repetition_penalty": (0.01, 100),
+    "typical_p": (0.01, 1),
     "logprobs": (0, 20),
     "top_logprobs": (0, 20),
 }
@@ -120,9 +145,11 @@ def plan_sequences(
     usual_limit: int | None,
     logprobs: int | None,
     best_of: int | None = None,
+    grammar: GrammarSource | None = None,
 ) -> CompletionPlan:
     """Return the plan for a body. `own` are the checkpoint's settings; `limit` is the field that limits the length,
-    `usual_limit` what holds without it (None: the checkpoint's own limit, or what the model can do).
+    `usual_limit` what holds without it (None: the checkpoint's own limit, or what the model can do); `grammar` is what
+    the text must be.
 
     Raise `ApiError` naming the first field that is out of range or contradicts another.
     """
@@ -146,8 +173,12 @@ def plan_sequences(
         order["stop"] = stops
     if request.logit_bias:
         order["logit_bias"] = _biases(request.logit_bias)
+    _check_ids(request)
+    order |= {name: value for name in _PASSED_ON if (value := getattr(request, name))}
     if logprobs is not None:
         order["logprobs"] = logprobs
+    if grammar is not None:
+        order |= [grammar.member]
     return CompletionPlan(
         order,
         choices,
@@ -177,11 +208,11 @@ def _settings(request: GenerationFields, own: Mapping[str, str]) -> dict[str, fl
     }
     if request.temperature == 0 or request.top_p == 0:  # the nucleus of no mass is the best token
         settings["temperature"] = 0.0
-    elif any(each is not None for each in (request.temperature, request.top_p, request.top_k, request.min_p)):
+    elif any(getattr(request, name) is not None for name in _SAMPLING):
         top_k = int(own.get(_TOP_K, 0)) if request.top_k is None else max(0, request.top_k)
         top_p = float(own.get(_TOP_P, 0.0)) or 1.0 if request.top_p is None else request.top_p
         settings |= {"do_sample": True, "temperature": request.temperature, "top_k": top_k, "top_p": top_p}
-        settings["min_p"] = request.min_p
+        settings |= {"min_p": request.min_p, "typical_p": request.typical_p}
     return {name: value for name, value in settings.items() if value is not None}
 
 
@@ -194,9 +225,17 @@ def _stops(value: str | list[str] | None) -> list[str]:
     return [stop for stop in stops if stop]
 
 
+def _check_ids(request: GenerationFields) -> None:
+    for name in ("stop_token_ids", "allowed_token_ids"):
+        try:
+            token_ids(getattr(request, name) or [])
+        except ValueError as error:
+            raise ApiError(f"'{name}' is not valid: {error}.", name) from None
+
+
 def _biases(biases: Mapping[str, float]) -> Mapping[str, float]:
-    if len(biases) > _MOST_BIASES:
-        raise ApiError(f"'logit_bias' has more than {_MOST_BIASES} tokens.", "logit_bias")
+    if len(biases) > MOST_BIASES:
+        raise ApiError(f"'logit_bias' has more than {MOST_BIASES} tokens.", "logit_bias")
     for token, bias in biases.items():
         if not (token.isascii() and token.isdigit() and len(token) < 11):
             raise ApiError("The names in 'logit_bias' must be token ids.", "logit_bias")

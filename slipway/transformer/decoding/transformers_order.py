@@ -1,4 +1,5 @@
-"""The score processors of transformers, in the order of its `generate()`, and after them OpenAI's penalties.
+"""The score processors of transformers, in the order of its `generate()`, and after them OpenAI's penalties and the
+row's grammar.
 
 Each is a small class, created through a table. Greedy search and sampling process logits, beam search processes
 log-probabilities. The filters of sampling follow (`sampling_filters.py`). Source: transformers 5,
@@ -13,6 +14,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from slipway.transformer.decoding.grammar_mask import GrammarMask
 from slipway.transformer.decoding.logits_processor import RowContext
 from slipway.transformer.generation import Decoding, TransformersRules
 
@@ -42,33 +44,47 @@ class TransformersProcessor:
 
     def __init__(self, decoding: Decoding, rules: TransformersRules, context: RowContext) -> None:
         self._context = context
-        made = [make(decoding, rules, context) for make in (*ORDER.values(), _generated_penalty)]
+        made = [make(decoding, rules, context) for make in (*ORDER.values(), _generated_penalty, _allowed)]
         self._processors: list[Processor] = [each for each in made if each is not None]
+        self._mask = None if rules.grammar is None else GrammarMask(rules.grammar, len(decoding.forced))
 
     def apply(self, scores: Tensor, generated: Sequence[Sequence[int]]) -> Tensor:
         """Return the scores [n, vocabulary] to select from; the caller's tensor is not changed."""
         step = Step(self._context, generated)
+        own = scores
         for processor in self._processors:
             scores = processor(scores, step)
-        return scores
+        return scores if self._mask is None else self._mask.apply(scores, own, generated)
 
     def follow(self, parents: Sequence[int], tokens: Sequence[int]) -> None:
         """Do nothing: every step receives the whole sequences."""
 
 
 class SequenceBias:
-    """Adds a bias to the score of the token that would complete a sequence; -inf forbids it."""
+    """Adds a bias to the score of the token that would complete a sequence; -inf forbids it.
+
+    Single tokens are one addition, and longer sequences are looked up by their last token but one, so a list of 100 000
+    costs no more per step than a short one.
+    """
 
     def __init__(self, biases: Iterable[tuple[tuple[int, ...], float]]) -> None:
-        self._biases = {ids: bias for ids, bias in biases if ids}  # the last of equal ones wins
+        last = {ids: bias for ids, bias in biases if ids}  # the last of equal ones wins
+        self._singles = {ids[0]: bias for ids, bias in last.items() if len(ids) == 1}
+        self._always: Tensor | None = None  # float32 [vocabulary]
+        self._longer: dict[int, list[tuple[tuple[int, ...], float]]] = {}
+        for ids, bias in last.items():
+            if len(ids) > 1:
+                self._longer.setdefault(ids[-2], []).append((ids, bias))
 
     def __call__(self, scores: Tensor, step: Step) -> Tensor:
         """Return the scores with the biases that apply to each hypothesis."""
+        if self._singles:
+            scores = scores + self._of_singles(scores)
         size = scores.shape[-1]
         added = [
             (row, ids[-1], bias)
             for row, sequence in enumerate(step.sequences)
-            for ids, bias in self._biases.items()
+            for ids, bias in self._longer.get(sequence[-1], ())
             if ids[-1] < size and _ends_with(sequence, ids[:-1])
         ]
         if not added:
@@ -76,6 +92,14 @@ class SequenceBias:
         rows, tokens, values = zip(*added, strict=True)
         places = torch.tensor([rows, tokens], dtype=torch.int64, device=scores.device)
         return scores.index_put(tuple(places), scores.new_tensor(values), accumulate=True)
+
+    def _of_singles(self, scores: Tensor) -> Tensor:
+        if self._always is None:
+            inside = {token: bias for token, bias in self._singles.items() if token < scores.shape[-1]}
+            always = torch.zeros(scores.shape[-1])
+            always[torch.tensor([*inside], dtype=torch.int64)] = torch.tensor([*inside.values()], dtype=torch.float32)
+            self._always = always.to(scores.device)
+        return self._always
 
 
 class SeenPenalty:
@@ -174,6 +198,22 @@ class Suppressed:
         return scores.index_fill(1, torch.tensor(inside, device=scores.device), -torch.inf)
 
 
+class Allowed:
+    """Forbids all other tokens."""
+
+    def __init__(self, tokens: Sequence[int]) -> None:
+        self._tokens = tokens
+        self._forbidden: Tensor | None = None  # bool [vocabulary]
+
+    def __call__(self, scores: Tensor, step: Step) -> Tensor:  # noqa: ARG002  a processor like the others
+        """Return the scores of the allowed tokens."""
+        if self._forbidden is None:
+            inside = torch.tensor([token for token in self._tokens if token < scores.shape[-1]], dtype=torch.int64)
+            forbidden = torch.ones(scores.shape[-1], dtype=torch.bool).index_fill(0, inside, value=False)
+            self._forbidden = forbidden.to(scores.device)
+        return scores.masked_fill(self._forbidden, -torch.inf)
+
+
 class Forced:
     """Allows only some tokens, with score 0, at the steps for which `tokens_at` returns any."""
 
@@ -244,6 +284,10 @@ def _generated_penalty(_: Decoding, rules: TransformersRules, __: RowContext) ->
     if rules.frequency_penalty == 0.0 and rules.output_presence_penalty == 0.0:
         return None
     return GeneratedPenalty(rules.frequency_penalty, rules.output_presence_penalty)
+
+
+def _allowed(_: Decoding, rules: TransformersRules, __: RowContext) -> Processor | None:
+    return Allowed((*rules.allowed_tokens, *rules.end_ids)) if rules.allowed_tokens else None
 
 
 def _no_repeat(_: Decoding, rules: TransformersRules, __: RowContext) -> Processor | None:

@@ -46,6 +46,11 @@ def settings(own: dict[str, str] | None = None, **fields: Any) -> dict[str, Any]
         ({"stop": ["a", ""]}, {"stop": ["a"]}),
         ({"logit_bias": {"7": -100}}, {"logit_bias": {"7": -100}}),
         ({"logprobs": 0, "max_tokens": 3}, {"logprobs": 0, "max_tokens": 3}),
+        ({"typical_p": 0.4}, {"do_sample": True, "top_k": 0, "top_p": 1.0, "typical_p": 0.4}),
+        ({"ignore_eos": True, "stop_token_ids": [5]}, {"ignore_eos": True, "stop_token_ids": [5]}),
+        ({"ignore_eos": False, "stop_token_ids": [], "allowed_token_ids": []}, {}),
+        ({"include_stop_str_in_output": True}, {"include_stop_str_in_output": True}),
+        ({"allowed_token_ids": [1, 2]}, {"allowed_token_ids": [1, 2]}),
     ],
 )
 def test_fields_become_settings(fields, expected):
@@ -88,9 +93,14 @@ def test_without_a_seed_two_requests_differ():
         ({"stream_options": {"include_usage": True}}, "stream_options"),
         ({"stop": ["a"] * 5}, "stop"),
         ({"stop": "a" * 1025}, "stop"),
+        ({"typical_p": 0}, "typical_p"),
+        ({"stop_token_ids": [-1]}, "stop_token_ids"),
+        ({"allowed_token_ids": list(range(100_000))}, "allowed_token_ids"),
+        ({"stop": ["a"] * 100_000}, "stop"),
         ({"logit_bias": {"x": 1}}, "logit_bias"),
         ({"logit_bias": {"1": 101}}, "logit_bias"),
         ({"logit_bias": {str(token): 0 for token in range(1025)}}, "logit_bias"),
+        pytest.param({"logit_bias": {str(token): 0 for token in range(100_000)}}, "logit_bias", id="100 000 biases"),
     ],
 )
 def test_what_is_out_of_range_is_refused_by_name(fields, parameter):
@@ -102,7 +112,13 @@ def test_what_is_out_of_range_is_refused_by_name(fields, parameter):
 def test_fields_that_no_model_honours_are_refused_unless_they_ask_for_nothing():
     completion = msgspec.convert({"model": "m", "prompt": "", "suffix": None}, CompletionRequest)
     refuse_fields(completion, OF_COMPLETIONS)
-    harmless = {"response_format": {"type": "text"}, "modalities": ["text"], "functions": []}
+    harmless = {
+        "modalities": ["text"],
+        "functions": [],
+        "use_beam_search": False,
+        "length_penalty": 1.0,
+        "bad_words": [],
+    }
     refuse_fields(msgspec.convert({"model": "m", "messages": [], **harmless}, ChatRequest), OF_CHATS)
     for name in OF_CHATS:
         request = msgspec.convert({"model": "m", "messages": [], name: {"type": "other"}}, ChatRequest)

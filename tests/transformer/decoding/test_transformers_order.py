@@ -104,6 +104,19 @@ def test_every_processor_has_its_case():
     assert PROCESSORS.keys() == ORDER.keys()
 
 
+def test_a_long_list_of_biases_is_as_exact_as_a_short_one():
+    chance = random.Random(5)
+    longer = [tuple(chance.randrange(VOCABULARY) for _ in range(chance.randint(2, 4))) for _ in range(2000)]
+    biases = {ids: chance.uniform(-3, 3) for ids in [(token,) for token in range(VOCABULARY)] + longer}
+    rules = TransformersRules(ENDS, sequence_bias=tuple(biases.items()))
+    processor = TransformersProcessor(Decoding(9, rules=rules), rules, RowContext((2, 3), SOURCE, torch.device("cpu")))
+    reference = theirs.SequenceBiasLogitsProcessor(biases)
+    for length in range(5):
+        given, generated = scores(length), sequences(length, length)
+        ids = torch.tensor([(2, 3, *each) for each in generated])
+        assert processor.apply(given, generated).allclose(reference(ids, given.clone()), atol=1e-5)
+
+
 @pytest.mark.parametrize("probabilities", [False, True])
 @pytest.mark.parametrize("name", PROCESSORS)
 def test_a_processor_changes_scores_as_that_of_transformers(name, probabilities):
