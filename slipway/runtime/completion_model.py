@@ -88,7 +88,7 @@ class CompletionModel(CheckpointModel[CompletionSink]):
             values["max_tokens"] = order.most_tokens
         row = self._row(SequenceRequest(np.array(order.prompt, np.int64)), values, (), given)
         stops = (*order.stop, *self._fixed.stop_texts)
-        pieces = TextPieces(self._texts, cleaned=self._cleaned)
+        pieces = TextPieces(self._texts, cleaned=self._cleaned, kept=order.special_tokens)
         text = CompletionText(pieces, self._bytes, stops=stops, ends=self._end_ids, width=order.logprobs)
         row = self._with_text(row, order, text, stopping=bool(stops))
         refusal = self._engine.refusal(row)

@@ -21,7 +21,7 @@ _LARGEST_BIAS: Final = 100.0  # as OpenAI; also of penalties
 class CompletionOrder:
     """`settings` are decoding arguments by name (`arguments.SETTINGS`); `most_tokens` limits the length unless they set
     it; `logprobs` is the number of best tokens to report at each step, None for no log-probabilities at all; with
-    `pieces` the text is reported as it grows, and not only when it is complete."""
+    `pieces` the text is reported as it grows, and not only when it is complete. `special_tokens` stay in the text."""
 
     prompt: tuple[int, ...]
     settings: Mapping[str, float | str] = field(default_factory=dict)
@@ -32,6 +32,7 @@ class CompletionOrder:
     logprobs: int | None = None
     most_tokens: int | None = None
     pieces: bool = False
+    special_tokens: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, text: bytes | str) -> CompletionOrder:
@@ -85,6 +86,12 @@ def _stops(value: Any) -> tuple[str, ...]:
     return tuple(filter(None, value))
 
 
+def _special(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > _MOST_STOPS or not all(isinstance(each, str) for each in value):
+        raise ValueError(f"expected at most {_MOST_STOPS} tokens")
+    return tuple(value)
+
+
 def _biases(value: Any) -> tuple[tuple[int, float], ...]:
     if not isinstance(value, dict) or len(value) > _MOST_BIASES:
         raise ValueError(f"expected an object with at most {_MOST_BIASES} token ids")
@@ -124,4 +131,5 @@ _READERS: Final = {
     "logprobs": _top,
     "most_tokens": _most_tokens,
     "pieces": _flag,
+    "special_tokens": _special,
 }

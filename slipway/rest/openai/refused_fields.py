@@ -16,12 +16,9 @@ Refused = Mapping[str, tuple[tuple[Any, ...], str]]
 OF_COMPLETIONS: Final[Refused] = {
     "suffix": ((), "the models of this server continue a text, and cannot fill a gap before a suffix"),
 }
-_TOOLS: Final = "tools are shown to the model, but its calls of them are not recognised in the text yet"
 OF_CHATS: Final[Refused] = {
-    "tool_choice": ((), _TOOLS),
-    "parallel_tool_calls": ((), _TOOLS),
     "functions": (([],), "specify 'tools' instead"),
-    "function_call": ((), _TOOLS),
+    "function_call": ((), "specify 'tool_choice' instead"),
     "response_format": (({"type": "text"},), "the form of the text cannot be enforced"),
     "modalities": ((["text"],), "the models of this server only generate text"),
     "audio": ((), "the models of this server only generate text"),
