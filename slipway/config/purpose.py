@@ -91,8 +91,8 @@ class Purpose:
         """Return the parameters of a config that say so; those that say nothing are left out."""
         prompts = json.dumps(dict(self.prompts), ensure_ascii=False) if self.prompts else ""
         length = str(self.max_tokens) if self.max_tokens else ""
-        values = (self.task, self.tokenizer, prompts, length, self.chat_template, self.stream, self.completions)
-        values = (*values, self.tool_calls)
+        models = (self.stream, self.completions)
+        values = (self.task, self.tokenizer, prompts, length, self.chat_template, *models, self.tool_calls)
         return {key: value for key, value in zip(KEYS, values, strict=True) if value}
 
 

@@ -53,7 +53,7 @@ class TextPieces:
             return ""
         text = self._decode(self._ids[self._start :])
         known = text.removesuffix(_HALF)
-        if len(known) <= len(self._before):
+        if len(known) < len(self._before):
             return ""
         piece = self._open + known[len(self._before) :]
         self._before, self._open = known, piece[len(piece.rstrip(_HALF)) :]

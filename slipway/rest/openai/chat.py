@@ -8,6 +8,7 @@ whether the text ends where the assistant's turn begins.
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -60,11 +61,12 @@ class ChatRequest(GenerationFields, frozen=True, forbid_unknown_fields=True, kw_
 
 async def create_chat_completion(context: Context, exchange: Exchange) -> None:
     """Answer POST /v1/chat/completions."""
+    arrival = time.monotonic()
     request = await read_request(exchange, ChatRequest)
     model = choose_model(context, request.model, Use.GENERATE)
     with counted_refusals(context, model):
         job = await _planned(context, model, request)
-    await answer_completions(context, exchange, job)
+    await answer_completions(context, exchange, replace(job, arrival=arrival))
 
 
 async def _planned(context: Context, model: ServedModel, request: ChatRequest) -> CompletionJob:
