@@ -15,11 +15,8 @@ from slipway.core.repeats import Repeats
 from slipway.engine.api import Dataplane
 from slipway.rest.access import Access
 from slipway.rest.exchange import Exchange
-<<<<<<< HEAD
 from slipway.rest.framing import HttpHead
-=======
 from slipway.rest.openai.generation_metrics import GenerationMetrics
->>>>>>> c72d4d1 (Count answers of generated text under the names that vLLM's dashboards use)
 from slipway.rest.openai.tokenizing import Tokenizers
 from slipway.rest.page.page import Page
 from slipway.rest.response import Envelope
@@ -46,11 +43,8 @@ class Context:
     options: RestOptions = field(default_factory=RestOptions)
     purposes: dict[str, tuple[ModelConfig, Purpose | None]] = field(default_factory=dict)  # of these configs, by model
     tokenizers: Tokenizers = field(default_factory=Tokenizers)
-<<<<<<< HEAD
-    repeats: Repeats[HttpHead] | None = None  # if there is a response cache
-=======
     generation: GenerationMetrics = field(default_factory=GenerationMetrics)
->>>>>>> c72d4d1 (Count answers of generated text under the names that vLLM's dashboards use)
+    repeats: Repeats[HttpHead] | None = None  # if there is a response cache
 
 
 @dataclass(frozen=True, slots=True)
