@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPResponse
@@ -62,8 +62,8 @@ class ChatClient:
             if isinstance(each, dict) and isinstance(each.get("id"), str) and _generates(each.get("task"))
         ]
 
-    def stream(self, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Yield the events of an answer as they arrive; closing the iterator stops the answer.
+    def stream(self, path: str, body: Mapping[str, Any]) -> Generator[dict[str, Any], None, None]:
+        """Yield the events of an answer as they arrive; closing the generator stops the answer.
 
         Raise `RefusedChatError` with the server's message if it refuses, UNAVAILABLE if the connection fails.
         """
@@ -83,7 +83,7 @@ class ChatClient:
             raise _refusal(response.status, response.read(_LARGEST))
         return response
 
-    def _events(self, response: HTTPResponse) -> Iterator[dict[str, Any]]:
+    def _events(self, response: HTTPResponse) -> Generator[dict[str, Any], None, None]:
         try:
             while line := response.readline(_LARGEST):
                 if not line.startswith(_DATA):
