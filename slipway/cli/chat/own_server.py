@@ -6,6 +6,7 @@ this machine alone; it ends with its parent.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -30,6 +31,10 @@ _FLAGS: Final = (
     "--exit-timeout-secs=2",
 )
 _STARTED: Final = re.compile(r"Started HTTPService at \S+:(\d+)")
+_LOGGED: Final = re.compile(r"([IWE])\d{4} \S+ \d+ (\S+):\d+\] (.*)")  # `log_format.py`
+_TABLE: Final = ("+", "|")
+_ERROR: Final = "error: "
+_CONVERTING: Final = "converting.py"
 _END_S: Final = 20.0
 _KEPT: Final = 40  # lines of the log
 
@@ -65,16 +70,25 @@ def _started(output: IO[str], source: str) -> str:
             Thread(target=_read_on, args=(output,), daemon=True).start()
             return found[1]
         last.append(line)
-        if not _is_routine(line):
-            sys.stderr.write(line)
-            sys.stderr.flush()
-    problem = next((line.strip() for line in reversed(last) if line.startswith("error:")), "")
-    raise unavailable(f"'{source}' cannot be served" + (f": {problem.removeprefix('error: ')}" if problem else ""))
+        if text := shown_line(line):
+            print(text, file=sys.stderr, flush=True)
+    problem = next((line.strip() for line in reversed(last) if line.startswith(_ERROR)), "")
+    raise unavailable(f"'{source}' cannot be served" + (f": {problem.removeprefix(_ERROR)}" if problem else ""))
 
 
-def _is_routine(line: str) -> bool:
-    """Return whether a line is one that the log of a server without problems has: `I` for information (glog)."""
-    return not line.strip() or re.match(r"I\d{4} |[+|]", line) is not None
+def shown_line(line: str) -> str:
+    """Return what is shown of a line of a server that starts: the steps of a conversion, warnings, and what is not a
+    line of its log or of the table of models; "" for all others, and for the error with which it ends."""
+    found = _LOGGED.fullmatch(line.strip())
+    if found is None:
+        return "" if line.startswith((*_TABLE, _ERROR)) else line.rstrip()
+    severity, source, message = found.groups()
+    if severity == "I" and source != _CONVERTING:
+        return ""
+    try:
+        return str(json.loads(message))
+    except ValueError:
+        return message
 
 
 def _read_on(output: IO[str]) -> None:
