@@ -51,8 +51,7 @@ class ChatClient:
     def models(self) -> list[OfferedModel]:
         """Return the models that generate text, as far as the server says what they are for."""
         with closing(open_connection(self.address, self.tls)) as connection:
-            response = self._ask(connection, "GET", "v1/models")
-            listed = parse_foreign(response.read(_LARGEST), "the server's list of models")
+            listed = parse_foreign(self._read(self._ask(connection, "GET", "v1/models")), "the server's list of models")
         found = listed.get("data") if isinstance(listed, dict) else None
         if not isinstance(found, list):
             raise unavailable(f"{self.address.text} does not list its models as OpenAI's API does")
@@ -80,8 +79,14 @@ class ChatClient:
         except (OSError, HTTPException) as error:
             raise self._unreachable(error) from None
         if response.status != _OK:
-            raise _refusal(response.status, response.read(_LARGEST))
+            raise _refusal(response.status, self._read(response))
         return response
+
+    def _read(self, response: HTTPResponse) -> bytes:
+        try:
+            return response.read(_LARGEST)
+        except (OSError, HTTPException) as error:
+            raise self._unreachable(error) from None
 
     def _events(self, response: HTTPResponse) -> Generator[dict[str, Any], None, None]:
         try:
