@@ -25,22 +25,23 @@ def open_events(
 
     Raise `SlipwayError` with the server's message if it refuses, OSError if the connection fails.
     """
-    with closing(_connection(address, tls)) as connection:
+    with closing(open_connection(address, tls)) as connection:
         body = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
-        connection.request("POST", f"{_prefix(address)}/{path}", body, dict(headers or {}))
+        connection.request("POST", f"{path_prefix(address)}/{path}", body, dict(headers or {}))
         response = connection.getresponse()
         if response.status != _OK:
             raise invalid(refusal_text(response.read()))
         yield read_events(response)
 
 
-def _connection(address: Address, tls: Tls) -> HTTPConnection:
+def open_connection(address: Address, tls: Tls) -> HTTPConnection:
+    """Return a connection, which is made with the first request."""
     if not tls.used:
         return HTTPConnection(address.host, address.port)
     return HTTPSConnection(address.host, address.port, context=tls.context("http"))
 
 
-def _prefix(address: Address) -> str:
+def path_prefix(address: Address) -> str:
     """Return the path before the routes, such as /triton in host:port/triton."""
     _, separator, path = address.text.partition("/")
     return f"{separator}{path}".rstrip("/")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from slipway.cli.attack import attack_parser
+from slipway.cli.chat.options import chat_parser
 from slipway.cli.check import check_parser
 from slipway.cli.config import config_parser
 from slipway.cli.convert_flags import convert_parser
@@ -43,6 +44,7 @@ _FLAGS: Final = ("Flag", "Value", "Default", "What it does")
 _PARSERS: Final[tuple[Callable[[], CommandParser], ...]] = (
     convert_parser,
     infer_parser,
+    chat_parser,
     check_parser,
     config_parser,
     verify_parser,

@@ -71,7 +71,7 @@ def infer_parser(*, needs_input: bool = True) -> CommandParser:
     )
     add_header(parser)
     add_api_key(parser)
-    _add_tls(parser)
+    add_tls(parser)
     parser.add_argument(
         "--model-version", metavar="N", default="", help="version of the model (default: set by its version policy)"
     )
@@ -107,7 +107,8 @@ def gives_tensors(options: argparse.Namespace) -> bool:
     return options.inputs is not None or bool(options.input_file and options.input_file.suffix == ".json")
 
 
-def _add_tls(parser: CommandParser) -> None:
+def add_tls(parser: CommandParser) -> None:
+    """Add the options of encrypted connections."""
     group = parser.add_argument_group("encrypted connections", "https:// in --url, or any of these, means TLS")
     group.add_argument("--ssl", action="store_true", help="encrypt the connection (TLS)")
     group.add_argument(

@@ -30,6 +30,7 @@ COMMANDS: Final = {
         Command("serve", "slipway.cli.serve", "serve a model repository over HTTP and gRPC"),
         Command("proxy", "slipway.cli.proxy", "serve a REST API in front of a running server"),
         Command("infer", "slipway.cli.infer", "send text or tensors to a running server"),
+        Command("chat", "slipway.cli.chat.command", "talk to a model in the terminal"),
         Command("convert", "slipway.cli.convert", "convert, optimise and verify a checkpoint"),
         Command("convert-module", "slipway.cli.convert_module", "convert a PyTorch script to ONNX and TensorRT"),
         Command("build-eclair", "slipway.cli.build_eclair", "build the page reader 'eclair' from its settings"),

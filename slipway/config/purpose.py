@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from tritonclient.grpc import model_config_pb2
 
+from slipway.chat.tool_formats import NONE, TOOL_FORMATS
 from slipway.errors import shown
 from slipway.nearest import nearest_or_all
 from slipway.problems import Named, Problem, Rule
@@ -25,7 +26,8 @@ MAX_TOKENS: Final = "SLIPWAY_MAX_TOKENS"  # of a text, special tokens included
 CHAT_TEMPLATE: Final = "SLIPWAY_CHAT_TEMPLATE"  # a file beside tokenizer.json
 STREAM: Final = "SLIPWAY_STREAM"  # the model that gives the same texts in pieces
 COMPLETIONS: Final = "SLIPWAY_COMPLETIONS"  # the model that completes token ids as OpenAI's API does
-KEYS: Final = (TASK, TOKENIZER, PROMPTS, MAX_TOKENS, CHAT_TEMPLATE, STREAM, COMPLETIONS)
+TOOL_CALLS: Final = "SLIPWAY_TOOL_CALLS"  # the form in which the model writes calls of tools, or none
+KEYS: Final = (TASK, TOKENIZER, PROMPTS, MAX_TOKENS, CHAT_TEMPLATE, STREAM, COMPLETIONS, TOOL_CALLS)
 _PREFIX: Final = "SLIPWAY_"
 _STREAM_SUFFIX: Final = "-stream"  # of the models that conversions name
 _LONGEST: Final = 1 << 30
@@ -67,7 +69,8 @@ class Purpose:
     that takes the token ids, `stream` the one that gives the same texts in pieces, `completions` the one that completes
     ids as OpenAI's API does; "" if there is none. `prompt` is put
     before every text by the tokenizer itself, `prompts` are those that a client may choose. `max_tokens` is the longest
-    text, special tokens included; 0 if unknown."""
+    text, special tokens included; 0 if unknown. `tool_calls` is the form of the model's calls of tools, "" if they are
+    not recognised."""
 
     task: str
     tokenizer: str = ""
@@ -77,6 +80,7 @@ class Purpose:
     stream: str = ""
     encoder: str = ""
     completions: str = ""
+    tool_calls: str = ""
 
     @property
     def use(self) -> Use:
@@ -87,7 +91,8 @@ class Purpose:
         """Return the parameters of a config that say so; those that say nothing are left out."""
         prompts = json.dumps(dict(self.prompts), ensure_ascii=False) if self.prompts else ""
         length = str(self.max_tokens) if self.max_tokens else ""
-        values = (self.task, self.tokenizer, prompts, length, self.chat_template, self.stream, self.completions)
+        models = (self.stream, self.completions)
+        values = (self.task, self.tokenizer, prompts, length, self.chat_template, *models, self.tool_calls)
         return {key: value for key, value in zip(KEYS, values, strict=True) if value}
 
 
@@ -107,6 +112,7 @@ def purpose_of(config: model_config_pb2.ModelConfig) -> Purpose | None:
         stream=given.get(STREAM) or _stream(config, task),
         encoder=steps.taking_ids(),
         completions=given.get(COMPLETIONS, ""),
+        tool_calls=given.get(TOOL_CALLS, ""),
     )
 
 
@@ -165,6 +171,8 @@ def _wrong(key: str, value: str) -> str:
         return f"must be a number of tokens, but is '{shown(value)}'"
     if key == PROMPTS and not _are_prompts(value):
         return "must be a JSON object of texts"
+    if key == TOOL_CALLS and value not in (NONE, *TOOL_FORMATS):
+        return f"has the unknown value '{shown(value)}'{nearest_or_all(value, (NONE, *TOOL_FORMATS))}"
     if key == CHAT_TEMPLATE and ("/" in value or value.startswith(".")):
         return f"must be the name of a file in the version directory, but is '{shown(value)}'"
     return ""

@@ -16,6 +16,7 @@ from slipway.engine.api import Dataplane
 from slipway.rest.access import Access
 from slipway.rest.exchange import Exchange
 from slipway.rest.framing import HttpHead
+from slipway.rest.openai.generation_metrics import GenerationMetrics
 from slipway.rest.openai.tokenizing import Tokenizers
 from slipway.rest.page.page import Page
 from slipway.rest.response import Envelope
@@ -42,6 +43,7 @@ class Context:
     options: RestOptions = field(default_factory=RestOptions)
     purposes: dict[str, tuple[ModelConfig, Purpose | None]] = field(default_factory=dict)  # of these configs, by model
     tokenizers: Tokenizers = field(default_factory=Tokenizers)
+    generation: GenerationMetrics = field(default_factory=GenerationMetrics)
     repeats: Repeats[HttpHead] | None = None  # if there is a response cache
 
 

@@ -90,7 +90,7 @@ class CompletionModel(CheckpointModel[CompletionSink]):
         prompt = SequenceRequest(np.array(order.prompt, np.int64))
         row = self._row(prompt, values, (), given, extras=RowExtras(order.grammar, order.tokens))
         stops = TextStops((*order.stop, *self._fixed.stop_texts), order.tokens.stop_token_ids, order.include_stop)
-        pieces = TextPieces(self._texts, cleaned=self._cleaned and order.grammar is None)
+        pieces = TextPieces(self._texts, cleaned=self._cleaned and order.grammar is None, kept=order.special_tokens)
         text = CompletionText(pieces, self._bytes, stops=stops, ends=self._ends(values), width=order.logprobs)
         row = self._with_text(row, order, text, stopping=bool(stops.texts))
         refusal = self._engine.refusal(row)

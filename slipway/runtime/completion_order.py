@@ -24,7 +24,7 @@ class CompletionOrder:
     """`settings` are decoding arguments by name (`arguments.SETTINGS`); `most_tokens` limits the length unless they set
     it; `logprobs` is the number of best tokens to report at each step, None for no log-probabilities at all; with
     `pieces` the text is reported as it grows, and not only when it is complete. With `include_stop` the text ends after
-    its stop text or stop token, and not before it."""
+    its stop text or stop token, and not before it. `special_tokens` stay in the text."""
 
     prompt: tuple[int, ...]
     settings: Mapping[str, float | str] = field(default_factory=dict)
@@ -36,6 +36,7 @@ class CompletionOrder:
     logprobs: int | None = None
     most_tokens: int | None = None
     pieces: bool = False
+    special_tokens: tuple[str, ...] = ()
     grammar: GrammarSource | None = None
 
     @classmethod
@@ -96,6 +97,12 @@ def _stops(value: Any) -> tuple[str, ...]:
     return tuple(filter(None, value))
 
 
+def _special(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > _MOST_STOPS or not all(isinstance(each, str) for each in value):
+        raise ValueError(f"expected at most {_MOST_STOPS} tokens")
+    return tuple(value)
+
+
 def _penalty(value: Any) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= _LARGEST_PENALTY:
         raise ValueError(f"expected a number from -{_LARGEST_PENALTY:g} to {_LARGEST_PENALTY:g}")
@@ -131,6 +138,7 @@ _READERS: Final = {
     "logprobs": _top,
     "most_tokens": _most_tokens,
     "pieces": _flag,
+    "special_tokens": _special,
 }
 # Field -> the function that reads it from all members; it raises INVALID_ARG naming what is wrong.
 _OF_SEVERAL: Final[Mapping[str, Callable[[Mapping[str, Any]], Any]]] = {

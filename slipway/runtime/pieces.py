@@ -19,6 +19,8 @@ _HALF = "\N{REPLACEMENT CHARACTER}"
 # The spaces that `clean_up_tokenization_spaces` of transformers removes, in its order.
 APART = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 _KEPT = 8  # tokens decoded again with each new one; longer words only delay their pieces
+_MOST_BYTES = 4  # of a character in UTF-8
+_BYTE_LENGTH = 6  # characters of a token such as <0x0A>
 
 
 def clean_up(text: str) -> str:
@@ -30,31 +32,46 @@ def clean_up(text: str) -> str:
 
 class TextPieces:
     """The text of one sequence: its joined pieces equal the text of all its tokens, cleaned up if `cleaned` is set.
+    Special tokens are left out, except those with the texts in `kept`."""
 
-    They differ only where characters become replacement characters after they have been sent.
-    """
-
-    def __init__(self, tokenizer: Tokenizer, *, cleaned: bool = False) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, cleaned: bool = False, kept: Sequence[str] = ()) -> None:
         self._tokenizer = tokenizer
         self._cleaned = cleaned
+        self._omitted = _special_ids(tokenizer, kept) if kept else None  # None: as the tokenizer does it itself
         self._waiting = ""  # text whose spaces may still be removed
         self._ids: list[int] = []
         self._sent = ""
         self._start = 0  # tokens before it are no longer decoded
         self._before = ""  # the text since `_start` that has been sent
+        self._open = ""  # replacement characters before text that is not known yet
+        self._in_bytes = False  # the last tokens are single bytes
 
     def push(self, token: int) -> str:
         """Return the text that `token` completes, "" if it is part of a character or a special token."""
         self._ids.append(token)
-        text = self._decode(self._ids[self._start :])
-        if text.endswith(_HALF) or len(text) <= len(self._before):
+        if self._goes_on(token):
             return ""
-        piece = self._settled(text[len(self._before) :])
+        text = self._decode(self._ids[self._start :])
+        known = text.removesuffix(_HALF)
+        if len(known) < len(self._before):
+            return ""
+        piece = self._open + known[len(self._before) :]
+        self._before, self._open = known, piece[len(piece.rstrip(_HALF)) :]
+        piece = self._settled(piece.rstrip(_HALF))
         self._sent += piece
-        self._before = text
         if len(self._ids) - self._start > 2 * _KEPT:
-            self._move()
+            self._move(text)
         return piece
+
+    def _goes_on(self, token: int) -> bool:
+        """Return whether the token belongs to a run of single bytes: one that is not UTF-8 as a whole becomes as many
+        replacement characters as it has bytes, so nothing of it is known before its end."""
+        name = self._tokenizer.id_to_token(token) or ""
+        if len(name) == _BYTE_LENGTH and name.startswith("<0x") and name.endswith(">"):
+            self._in_bytes = True
+        elif self._in_bytes:  # tokens without a text do not end it
+            self._in_bytes = not self._decode([token])
+        return self._in_bytes
 
     def rest(self, ids: Sequence[int]) -> str:
         """Return the text of `ids`, the whole sequence, that has not been returned yet."""
@@ -72,14 +89,24 @@ class TextPieces:
         settled, self._waiting = text[:end], text[end:]
         return clean_up(settled)
 
-    def _move(self) -> None:
-        """Decode fewer tokens from now on, if the last ones decode to the same text on their own."""
+    def _move(self, text: str) -> None:
+        """Decode fewer tokens from now on, if the last ones decode to the end of the text on their own. As it has no
+        fewer characters than a character has bytes, what is still open at its end is in it."""
         tail = self._decode(self._ids[-_KEPT:])
-        if tail and self._before.endswith(tail):
-            self._start, self._before = len(self._ids) - _KEPT, tail
+        if len(tail) >= _MOST_BYTES and text.endswith(tail):
+            self._start = len(self._ids) - _KEPT
+            self._before = tail.removesuffix(_HALF)
 
     def _decode(self, ids: Sequence[int]) -> str:
-        return self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        if self._omitted is None:
+            return self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        return self._tokenizer.decode([each for each in ids if each not in self._omitted], skip_special_tokens=False)
+
+
+def _special_ids(tokenizer: Tokenizer, kept: Sequence[str]) -> frozenset[int]:
+    """Return the special tokens that are left out of texts."""
+    tokens = tokenizer.get_added_tokens_decoder().items()
+    return frozenset(number for number, token in tokens if token.special and token.content not in kept)
 
 
 def _may_go(text: str, blank: int) -> bool:

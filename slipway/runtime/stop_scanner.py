@@ -28,7 +28,7 @@ class StopScanner:
         if ends:
             self.stopped, self._held = True, ""
             return text[: min(ends)[0 if self._included else 1]]
-        kept = max(_overlap(text, stop) for stop in self._stops)
+        kept = max(overlap(text, stop) for stop in self._stops)
         self._held = text[len(text) - kept :]
         return text[: len(text) - kept]
 
@@ -38,7 +38,7 @@ class StopScanner:
         return held
 
 
-def _overlap(text: str, stop: str) -> int:
+def overlap(text: str, stop: str) -> int:
     """Return the length of the longest end of `text` that is a beginning of `stop`, but not all of it."""
     place = text.find(stop[0], max(0, len(text) - len(stop) + 1))
     while place >= 0 and not stop.startswith(text[place:]):

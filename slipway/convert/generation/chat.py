@@ -8,7 +8,9 @@ from contextlib import closing
 from typing import Any, Final
 
 from slipway.chat.renderer import TemplateRenderer
-from slipway.chat.templates import DEFAULT, ChatTemplates
+from slipway.chat.templates import DEFAULT, FOR_TOOLS, ChatTemplates
+from slipway.chat.tool_formats import recognise_tool_format
+from slipway.config.purpose import TOOL_CALLS
 from slipway.errors import SlipwayError, shown
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # becomes the name of a file
@@ -46,6 +48,16 @@ def copied_templates(reference: Any) -> tuple[ChatTemplates | None, list[str]]:
             else:
                 templates[name] = str(template)
     return (ChatTemplates(templates, tokens) if templates else None), notes
+
+
+def tool_notes(chat: ChatTemplates | None) -> list[str]:
+    """Return a note if the templates show tools to the model, but its calls are not recognised."""
+    if chat is None or recognise_tool_format(chat.templates, FOR_TOOLS):
+        return []
+    if not any("tools" in template for template in chat.templates.values()):
+        return []
+    unknown = "tools are shown to the model, but the form of its calls is not known, so calls stay text"
+    return [f"{unknown}: the parameter {TOOL_CALLS} of config.pbtxt names a form"]
 
 
 def _problem(renderer: TemplateRenderer, reference: Any, template: str, tokens: Mapping[str, Any]) -> str:

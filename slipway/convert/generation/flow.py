@@ -13,7 +13,7 @@ from typing import Final
 
 from slipway.convert.configs import model_name
 from slipway.convert.flow import GateVerdict, Made
-from slipway.convert.generation.chat import copied_templates
+from slipway.convert.generation.chat import copied_templates, tool_notes
 from slipway.convert.generation.gate import Question, judge
 from slipway.convert.generation.languages import choose_language
 from slipway.convert.generation.measure import measure_tokens
@@ -103,7 +103,7 @@ class GenerationFlow:
         tokenizer = build_tokenizer(self._source, reference)
         check_tokenizer(self._source, tokenizer, reference, texts)
         chat, notes = copied_templates(reference)
-        self.report.notes += notes
+        self.report.notes += [*notes, *tool_notes(chat)]
         self._text = TextSide(tokenizer, languages, cleans_up(reference), chat)
         self.report.notes += vocabulary_notes(self._source, tokenizer) + decoding_notes(reference)
         if languages.names:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Final
 
 from tritonclient.grpc import model_config_pb2 as pb
 
-from slipway.chat.templates import FILE, ChatTemplates, write_templates
+from slipway.chat.templates import FILE, FOR_TOOLS, ChatTemplates, write_templates
+from slipway.chat.tool_formats import recognise_tool_format
 from slipway.config.purpose import Purpose
 from slipway.convert.arrays import MAX_BATCH_SIZE
 from slipway.convert.configs import (
@@ -199,6 +200,7 @@ def _purpose(name: str, source: GenerationSource, text: TextSide) -> Purpose:
         chat_template="" if text.chat is None else FILE,
         stream=f"{name}-stream",
         completions=f"{name}-completions",
+        tool_calls="" if text.chat is None else recognise_tool_format(text.chat.templates, FOR_TOOLS),
     )
 
 

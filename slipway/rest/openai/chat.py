@@ -8,10 +8,13 @@ whether the text ends where the assistant's turn begins.
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import replace
 from typing import Any
 
 from slipway.chat.renderer import shared_renderer
 from slipway.chat.templates import read_templates
+from slipway.chat.tool_formats import TOOL_FORMATS
 from slipway.config.purpose import Use
 from slipway.errors import Code, SlipwayError
 from slipway.rest.context import Context
@@ -28,6 +31,8 @@ from slipway.rest.openai.sampling import GenerationFields, plan_sequences
 from slipway.rest.openai.served import ServedModel, choose_model
 from slipway.rest.openai.structured import checked_structure
 from slipway.rest.openai.texts import counted_refusals
+from slipway.rest.openai.tool_forms import ToolChatForm
+from slipway.rest.openai.tools import ToolPlan, plan_tools
 
 
 class ChatRequest(GenerationFields, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -37,7 +42,7 @@ class ChatRequest(GenerationFields, frozen=True, forbid_unknown_fields=True, kw_
     max_completion_tokens: int | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: Any = None
     documents: list[dict[str, Any]] | None = None
     add_generation_prompt: bool = True
     chat_template: str | None = None
@@ -56,11 +61,12 @@ class ChatRequest(GenerationFields, frozen=True, forbid_unknown_fields=True, kw_
 
 async def create_chat_completion(context: Context, exchange: Exchange) -> None:
     """Answer POST /v1/chat/completions."""
+    arrival = time.monotonic()
     request = await read_request(exchange, ChatRequest)
     model = choose_model(context, request.model, Use.GENERATE)
     with counted_refusals(context, model):
         job = await _planned(context, model, request)
-    await answer_completions(context, exchange, job)
+    await answer_completions(context, exchange, replace(job, arrival=arrival))
 
 
 async def _planned(context: Context, model: ServedModel, request: ChatRequest) -> CompletionJob:
@@ -69,6 +75,7 @@ async def _planned(context: Context, model: ServedModel, request: ChatRequest) -
         raise ApiError("'top_logprobs' is only allowed when 'logprobs' is true.", "top_logprobs")
     if None not in (request.max_tokens, request.max_completion_tokens):
         raise ApiError("'max_tokens' and 'max_completion_tokens' are the same: set only one of them.", "max_tokens")
+    tools = plan_tools(request.tools, request.tool_choice, request.parallel_tool_calls)
     tokenizer = await open_text_side(context, model)
     plan = plan_sequences(
         request,
@@ -79,18 +86,22 @@ async def _planned(context: Context, model: ServedModel, request: ChatRequest) -
         grammar=await checked_structure(request, request.n or 1),
     )
     check_count(1, plan.count)
-    text = await _text(context, model, request)
+    text = await _text(context, model, request, tools)
     ids = await encode_prompts(tokenizer, [text], "messages", special=False)
     check_room(model, ids, plan, "messages")
-    return CompletionJob(model, ChatForm(), plan, ids)
+    form = TOOL_FORMATS.get(model.purpose.tool_calls)
+    if form is None or not tools.shown:
+        return CompletionJob(model, ChatForm(), plan, ids)
+    plan = replace(plan, order={**plan.order, "special_tokens": form.special})
+    return CompletionJob(model, ToolChatForm(form, tools), plan, ids)
 
 
-async def _text(context: Context, model: ServedModel, request: ChatRequest) -> str:
+async def _text(context: Context, model: ServedModel, request: ChatRequest, tools: ToolPlan) -> str:
     """Return the conversation as the model reads it; raise `ApiError` if it has no template, or one that refuses it."""
     variables = {
         **template_variables(request.chat_template_kwargs),
         "messages": conversation(request.messages),
-        "tools": request.tools or None,
+        "tools": tools.shown or None,
         "documents": request.documents,
         "add_generation_prompt": request.add_generation_prompt,
     }
@@ -104,7 +115,7 @@ async def _text(context: Context, model: ServedModel, request: ChatRequest) -> s
             kind="model_not_supported",
         )
     try:
-        template = templates.chosen(request.chat_template or "", tools=bool(request.tools))
+        template = templates.chosen(request.chat_template or "", tools=bool(tools.shown))
     except SlipwayError as error:
         raise ApiError(error.message, "chat_template") from None
     try:

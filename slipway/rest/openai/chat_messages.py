@@ -21,9 +21,11 @@ _ROLES: Final = ("system", "developer", "user", "assistant", "tool")
 _OTHER_ROLE: Final = {"developer": "system"}
 # Members that templates read; null counts as absent.
 _TEXTS: Final = ("name", "tool_call_id", "reasoning_content", "reasoning", "thinking")
-_KNOWN: Final = ("role", "content", "tool_calls", *_TEXTS)
+_REFUSAL: Final = "refusal"  # of the assistant, in place of a content
+_KNOWN: Final = ("role", "content", "tool_calls", _REFUSAL, *_TEXTS)
 # Members of answers, which clients send back as part of the conversation: read over if they are empty.
-_PASSED_OVER: Final = ("refusal", "annotations", "audio", "function_call", "logprobs")
+_PASSED_OVER: Final = ("annotations", "audio", "function_call", "logprobs")
+_OF_CALLS: Final = ("id", "type", "function", "index")
 _RESERVED: Final = ("messages", "tools", "documents", "add_generation_prompt")
 
 
@@ -57,12 +59,10 @@ def _message(message: Any, where: str) -> dict[str, Any]:
         raise ApiError(f"'{where}.role' must be one of {', '.join(_ROLES)}.", f"{where}.role", kind="invalid_value")
     found: dict[str, Any] = {"role": _OTHER_ROLE.get(role, role)}
     calls = given.get("tool_calls")
-    if "content" in given:
-        found["content"] = _content(given["content"], f"{where}.content")
-    elif role == "assistant" and calls:
-        found["content"] = ""
-    else:
-        raise ApiError(f"Missing required parameter: '{where}.content'.", f"{where}.content")
+    for name in ("tool_calls", _REFUSAL):
+        if given.get(name) and role != "assistant":
+            raise ApiError(f"'{where}' has '{name}', but only the role assistant may have it.", f"{where}.{name}")
+    found["content"] = _spoken(given, where, refusable=role == "assistant")
     for name in _TEXTS:
         if name in given:
             if not isinstance(given[name], str):
@@ -73,8 +73,21 @@ def _message(message: Any, where: str) -> dict[str, Any]:
     return found
 
 
-def _content(content: Any, where: str) -> str:
-    """Return the text of a content, which may be in parts."""
+def _spoken(given: Mapping[str, Any], where: str, *, refusable: bool) -> str:
+    """Return the text of a message: its content or, of the assistant's, what it refused with or did instead."""
+    if "content" in given:
+        return _content(given["content"], f"{where}.content", refusable=refusable)
+    if given.get(_REFUSAL):
+        if not isinstance(given[_REFUSAL], str):
+            raise ApiError(f"Invalid type for '{where}.refusal': expected a text.", where, kind="invalid_type")
+        return str(given[_REFUSAL])
+    if given.get("tool_calls"):
+        return ""
+    raise ApiError(f"Missing required parameter: '{where}.content'.", f"{where}.content")
+
+
+def _content(content: Any, where: str, *, refusable: bool) -> str:
+    """Return the text of a content, which may be in parts; the assistant's may have refusals among them."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
@@ -82,15 +95,15 @@ def _content(content: Any, where: str) -> str:
     texts = []
     for place, part in enumerate(content):
         kind = part.get("type") if isinstance(part, dict) else None
-        if kind != "text":
+        if kind != "text" and not (refusable and kind == _REFUSAL):
             raise ApiError(
                 f"'{where}[{place}]' has the type '{shown(kind)}', but this model only reads parts of type 'text'.",
                 where,
                 kind="invalid_value",
             )
-        if not isinstance(part.get("text"), str):
-            raise ApiError(f"'{where}[{place}].text' must be a text.", where, kind="invalid_type")
-        texts.append(part["text"])
+        if not isinstance(part.get(kind), str):
+            raise ApiError(f"'{where}[{place}].{kind}' must be a text.", where, kind="invalid_type")
+        texts.append(part[kind])
     return "\n".join(texts)
 
 
@@ -102,6 +115,13 @@ def _calls(calls: Any, where: str) -> list[dict[str, Any]]:
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise ApiError(f"'{where}[{place}].function' must be an object with a name.", where, kind="invalid_type")
+        for name in call:
+            if name not in _OF_CALLS:
+                near = nearest_or_all(name, _OF_CALLS)
+                place_of = f"{where}[{place}]"
+                raise ApiError(
+                    f"Unrecognized member '{shown(name)}' in '{place_of}'{near}", place_of, kind="unknown_parameter"
+                )
         found.append({**call, "function": {**function, "arguments": _arguments(function.get("arguments"))}})
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,6 +15,7 @@ from slipway.rest.context import Context
 from slipway.rest.exchange import Exchange
 from slipway.rest.openai.completion_forms import AnswerForm, AnswerIdentity
 from slipway.rest.openai.errors import ApiError, openai_envelope
+from slipway.rest.openai.generation_metrics import AnswerTimes
 from slipway.rest.openai.sampling import CompletionPlan
 from slipway.rest.openai.sequences import Event, run_sequences
 from slipway.rest.openai.served import ServedModel
@@ -30,13 +32,14 @@ _DONE: Final = b"data: [DONE]\n\n"
 @dataclass(frozen=True, slots=True)
 class CompletionJob:
     """What is to be answered: prompts of token ids, the texts to repeat before their completions (`echoes`, or none),
-    and how."""
+    and how; `arrival` is when the request came (`time.monotonic`)."""
 
     model: ServedModel
     form: AnswerForm
     plan: CompletionPlan
     prompts: Sequence[Sequence[int]]
     echoes: Sequence[str] = ()
+    arrival: float = field(default_factory=time.monotonic)
 
     def echo(self, place: int) -> str:
         """Return what is repeated before the sequence at `place`."""
@@ -45,15 +48,26 @@ class CompletionJob:
 
 async def answer_completions(context: Context, exchange: Exchange, job: CompletionJob) -> None:
     """Generate and answer; raise `SlipwayError` if that fails before a stream has begun."""
-    large = sum(map(len, job.prompts)) * job.plan.count > LARGE_COUNT
+    counted = sum(map(len, job.prompts)) * job.plan.count
+    large = counted > LARGE_COUNT
     orders = await run_large(job.plan.orders, job.prompts) if large else job.plan.orders(job.prompts)
+    times = context.generation.begin(context.dataplane.metrics, job.model.name, job.arrival, counted, len(orders))
+    try:
+        await _answer(context, exchange, job, orders, times)
+    finally:
+        times.end()
+
+
+async def _answer(
+    context: Context, exchange: Exchange, job: CompletionJob, orders: Sequence[bytes], times: AnswerTimes
+) -> None:
     if not job.plan.stream:
-        collected = _Collected(job, len(orders))
+        collected = _Collected(job, len(orders), times)
         await run_sequences(context, exchange, job.model.purpose.completions, orders, collected.receive)
         large = collected.log_probabilities > _MANY_LOG_PROBABILITIES
         exchange.answer(200, JSON, await run_large(collected.encoded) if large else collected.encoded())
         return
-    stream = _Stream(exchange, job)
+    stream = _Stream(exchange, job, times)
     exchange.on_half_close = stream.probe
     try:
         await run_sequences(context, exchange, job.model.purpose.completions, orders, stream.receive)
@@ -93,13 +107,15 @@ class _Sequence:
 class _Collected:
     """The sequences of an answer in one document."""
 
-    def __init__(self, job: CompletionJob, count: int) -> None:
+    def __init__(self, job: CompletionJob, count: int, times: AnswerTimes) -> None:
         self._job = job
+        self._times = times
         self._sequences = [_Sequence() for _ in range(count)]
         self.log_probabilities = 0
 
     def receive(self, place: int, event: Event) -> None:
         """Add an event; raise `ApiError` if they become more than one answer can hold."""
+        self._times.note(place, event, streams=False)
         self._sequences[place].add(event)
         self.log_probabilities += sum(1 + len(token["top"]) for token in event.get("logprobs", ()))
         if self.log_probabilities > _MOST_LOG_PROBABILITIES:
@@ -131,8 +147,9 @@ class _Collected:
 class _Stream:
     """The chunks of an answer. The first one decides that the HTTP status is 200."""
 
-    def __init__(self, exchange: Exchange, job: CompletionJob) -> None:
+    def __init__(self, exchange: Exchange, job: CompletionJob, times: AnswerTimes) -> None:
         self._exchange = exchange
+        self._times = times
         self._job = job
         self._head = AnswerIdentity.new(job.form, job.model.name)
         self._opened: set[int] = set()
@@ -141,6 +158,7 @@ class _Stream:
 
     def receive(self, place: int, event: Event) -> None:
         """Send an event."""
+        self._times.note(place, event, streams=True)
         form, text = self._job.form, event["text"]
         if place not in self._opened:
             self._opened.add(place)

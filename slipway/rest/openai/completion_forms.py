@@ -71,16 +71,16 @@ class ChatForm:
     def choice(self, index: int, text: str, logprobs: Logprobs, reason: str) -> Document:
         """Return a choice."""
         message = {"role": "assistant", "content": text, "refusal": None}
-        return {"index": index, "message": message, "logprobs": _entries(logprobs), "finish_reason": reason}
+        return {"index": index, "message": message, "logprobs": chat_entries(logprobs), "finish_reason": reason}
 
     def opening(self, index: int) -> Document | None:
         """Return the role."""
-        return _delta(index, {"role": "assistant", "content": ""}, None, None)
+        return chat_delta(index, {"role": "assistant", "content": ""}, None, None)
 
     def pieces(self, index: int, text: str, logprobs: Logprobs, reason: str | None) -> list[Document]:
         """Return the text, and the reason apart from it."""
-        found = [_delta(index, {"content": text}, logprobs, None)] if text or logprobs else []
-        return [*found, _delta(index, {}, None, reason)] if reason else found
+        found = [chat_delta(index, {"content": text}, logprobs, None)] if text or logprobs else []
+        return [*found, chat_delta(index, {}, None, reason)] if reason else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +107,13 @@ class AnswerIdentity:
         }
 
 
-def _delta(index: int, delta: Document, logprobs: Logprobs, reason: str | None) -> Document:
-    return {"index": index, "delta": delta, "logprobs": _entries(logprobs), "finish_reason": reason}
+def chat_delta(index: int, delta: Document, logprobs: Logprobs, reason: str | None) -> Document:
+    """Return the choice of a chunk."""
+    return {"index": index, "delta": delta, "logprobs": chat_entries(logprobs), "finish_reason": reason}
 
 
-def _entries(logprobs: Logprobs) -> Document | None:
+def chat_entries(logprobs: Logprobs) -> Document | None:
+    """Return the log-probabilities of a choice."""
     if logprobs is None:
         return None
     tokens = [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from slipway.config.purpose import Use
@@ -43,11 +45,12 @@ class CompletionRequest(GenerationFields, frozen=True, forbid_unknown_fields=Tru
 
 async def create_completion(context: Context, exchange: Exchange) -> None:
     """Answer POST /v1/completions."""
+    arrival = time.monotonic()
     request = await read_request(exchange, CompletionRequest)
     model = choose_model(context, request.model, Use.GENERATE)
     with counted_refusals(context, model):
         job = await _planned(context, model, request)
-    await answer_completions(context, exchange, job)
+    await answer_completions(context, exchange, replace(job, arrival=arrival))
 
 
 async def _planned(context: Context, model: ServedModel, request: CompletionRequest) -> CompletionJob:

@@ -34,13 +34,10 @@ OF_COMPLETIONS: Final[Refused] = {
     **OF_BOTH,
     "suffix": ((), "the models of this server continue a text, and cannot fill a gap before a suffix"),
 }
-_TOOLS: Final = "tools are shown to the model, but its calls of them are not recognised in the text yet"
 OF_CHATS: Final[Refused] = {
     **OF_BOTH,
-    "tool_choice": ((), _TOOLS),
-    "parallel_tool_calls": ((), _TOOLS),
     "functions": (([],), "specify 'tools' instead"),
-    "function_call": ((), _TOOLS),
+    "function_call": ((), "specify 'tool_choice' instead"),
     "modalities": ((["text"],), "the models of this server only generate text"),
     "audio": ((), "the models of this server only generate text"),
     "prediction": ((), "predicted outputs are not supported"),

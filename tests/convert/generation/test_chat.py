@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import transformers as hf
 
-from slipway.chat.templates import read_templates
+from slipway.chat.templates import ChatTemplates, read_templates
 from slipway.config.parse import parse_config
 from slipway.config.purpose import Purpose, purpose_of
 from slipway.convert.conversion import convert
-from slipway.convert.generation.chat import copied_templates
+from slipway.convert.generation.chat import copied_templates, tool_notes
 from slipway.convert.options import ConvertOptions
 from tests.kits.chat_models import HOSTILE, TEMPLATE, TOOLS_TEMPLATE, write_chat_model
 from tests.kits.generators import write_generator
@@ -54,6 +54,14 @@ def test_a_template_whose_name_cannot_be_a_file_is_noted(tmp_path):
     assert chat is not None
     assert list(chat.templates) == ["default"]
     assert notes == ["the chat template '../../x' is not served because of its name"]
+
+
+def test_calls_of_tools_that_will_not_be_recognised_are_noted():
+    (note,) = tool_notes(ChatTemplates({"default": TEMPLATE, "tool_use": TOOLS_TEMPLATE}))
+    assert "the form of its calls is not known" in note
+    assert tool_notes(ChatTemplates({"default": "{% if tools %}<tool_call>{% endif %}"})) == []
+    assert tool_notes(ChatTemplates({"default": TEMPLATE})) == []
+    assert tool_notes(None) == []
 
 
 def test_a_checkpoint_without_a_template_has_no_chat(tmp_path):

@@ -34,6 +34,15 @@ CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{
                 "tool_calls": [{**CALL, "function": {"name": "f", "arguments": {"x": 1}}}],
             },
         ),
+        ({"role": "assistant", "content": None, "refusal": "no"}, {"role": "assistant", "content": "no"}),
+        (
+            {"role": "assistant", "content": [{"type": "text", "text": "a"}, {"type": "refusal", "refusal": "no"}]},
+            {"role": "assistant", "content": "a\nno"},
+        ),
+        (
+            {"role": "tool", "tool_call_id": "1", "content": [{"type": "text", "text": "42"}]},
+            {"role": "tool", "content": "42", "tool_call_id": "1"},
+        ),
         (
             {"role": "tool", "tool_call_id": "1", "content": "42"},
             {"role": "tool", "content": "42", "tool_call_id": "1"},
@@ -59,6 +68,11 @@ def test_a_message_is_passed_on_in_the_form_of_templates(message, expected):
         ({"role": "user", "content": ["a"]}, "has the type 'None'"),
         ({"role": "user", "content": "a", "name": 7}, "'messages[0].name': expected a text"),
         ({"role": "assistant", "tool_calls": [{"function": 7}]}, "tool_calls[0].function' must be an object"),
+        ({"role": "assistant", "tool_calls": [{**CALL, "idx": 7}]}, "did you mean 'id'"),
+        ({"role": "user", "content": "a", "tool_calls": [CALL]}, "only the role assistant may have it"),
+        ({"role": "user", "content": "a", "refusal": "no"}, "only the role assistant may have it"),
+        ({"role": "user", "content": [{"type": "refusal", "refusal": "no"}]}, "has the type 'refusal'"),
+        ({"role": "assistant", "refusal": 7}, "'messages[0].refusal': expected a text"),
     ],
 )
 def test_what_is_wrong_with_a_message_is_said_with_its_place(message: Any, text: str):

@@ -1,0 +1,1 @@
+"""`slipway chat`: a conversation in the terminal with a model that is served, here or elsewhere."""
