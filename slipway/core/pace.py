@@ -47,7 +47,7 @@ class Pace:
         self._held = False
         self._lock = Lock()
         self.backlog: deque[Callable[[], None]] = deque()  # deliveries of a thread that does not wait, for the loop
-        self._waiting: list[Callable[[], None]] = []
+        self._waiting: list[Callable[[], object]] = []
 
     def hold(self) -> None:
         """Let nobody pass until `release`."""
@@ -62,7 +62,7 @@ class Pace:
         for action in waiting:
             action()
 
-    def when_open(self, action: Callable[[], None]) -> None:
+    def when_open(self, action: Callable[[], object]) -> None:
         """Run `action` now, or when the pace is released."""
         with self._lock:
             if self._held:
