@@ -85,7 +85,7 @@ class Http2Connection(Intake, asyncio.Protocol):
             return
         finally:
             self._is_collecting = False
-            self._flush()
+            self.flush()
         self._rest = data[at:]
 
     def _opened(self, data: bytes) -> int:
@@ -149,7 +149,7 @@ class Http2Connection(Intake, asyncio.Protocol):
         """End a connection whose client broke the protocol."""
         self._rest = b""
         self._is_collecting = False
-        self._flush()
+        self.flush()
         self._transport.write(frames.goaway(self._last_stream, error.code, error.reason))
         self._transport.close()
         self._is_closed = True
@@ -186,6 +186,7 @@ class Http2Connection(Intake, asyncio.Protocol):
         if self._is_closed:
             return
         self._is_draining = True
+        self.flush()
         self._transport.write(frames.goaway(self._last_stream, Http2Code.NO_ERROR))
         if not self._calls:
             self._transport.close()

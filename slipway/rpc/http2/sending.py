@@ -58,17 +58,19 @@ class Sender:
         self._pump()
 
     def _write(self, data: bytes) -> None:
-        if self._is_collecting:
-            self._out.append(data)
-        elif not self._is_closed:
+        """Send `data` with what else is written in this turn of the event loop: each system call costs."""
+        if not self._out and not self._is_collecting:
+            self._loop.call_soon(self.flush)
+        self._out.append(data)
+
+    def flush(self) -> None:
+        """Pass on what was written."""
+        out = self._out
+        if out and not self._is_closed:
+            data = out[0] if len(out) == 1 else b"".join(out)
             self.written += len(data)
             self._transport.write(data)
-
-    def _flush(self) -> None:
-        if self._out:
-            data = b"".join(self._out)
-            self._out.clear()
-            self._write(data)
+        out.clear()
 
     # responses
 

@@ -121,6 +121,7 @@ class Client:
         self.connection.data_received(b"".join(parts))
 
     def said(self):
+        self.connection.flush()
         data, found = bytes(self.transport.data), []
         self.transport.data.clear()
         at = 0
