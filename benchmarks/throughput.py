@@ -76,9 +76,9 @@ def http(*, rounds: int = ROUNDS, beside: bool = True) -> list[Row]:
 
 
 def grpc(*, rounds: int = ROUNDS, beside: bool = True) -> list[Row]:
-    """Measure gRPC with each engine: pygrpc-native has a target, grpcio is only reported."""
+    """Measure gRPC with each engine: the usual one and pygrpc-native have a target, grpcio is only reported."""
     rows: list[Row] = []
-    for engine, at_least in (("native", 1.5), ("grpcio", None)):
+    for engine, at_least in (("asyncio", 1.5), ("native", 1.5), ("grpcio", None)):
         with _serving(rounds, "--grpc-engine", engine, beside=beside) as servers:
             for concurrency in CONCURRENCIES:
                 rows += servers.compare(f"gRPC {engine} identity", "identity", "grpc", concurrency, at_least=at_least)

@@ -45,7 +45,11 @@ class Pem:
 class Certificates:
     """The files of one front and what they contained when they last belonged together; any thread may refresh them."""
 
-    def __init__(self, files: CertificateFiles, front: str) -> None:
+    def __init__(
+        self, files: CertificateFiles, front: str, *, protocol: str = "http/1.1", verifies: bool = True
+    ) -> None:
+        self._protocol = protocol  # that TLS agrees on (ALPN)
+        self._verifies = verifies  # clients, if there are authorities for them
         self._lock = threading.Lock()
         self._files = files
         self._front = front
@@ -93,16 +97,17 @@ class Certificates:
         root = None if files.authorities is None else self._contents(files.authorities, "root certificate")
         pem = Pem(certificate, key, root)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.set_alpn_protocols(["http/1.1"])
+        context.set_alpn_protocols([self._protocol])
         context.options |= ssl.OP_NO_RENEGOTIATION
-        if pem.authorities is not None:  # a resumed session would not show the client's certificate again
+        if pem.authorities is not None and self._verifies:  # a resumed session would not show its certificate again
             context.options |= ssl.OP_NO_TICKET
             context.num_tickets = 0
         try:
             context.load_cert_chain(files.certificate, files.key, self._refuse_passphrase)
             if pem.authorities is not None:
                 context.load_verify_locations(cadata=pem.authorities.decode("ascii"))
-                context.verify_mode = ssl.CERT_REQUIRED
+                if self._verifies:
+                    context.verify_mode = ssl.CERT_REQUIRED
         except (OSError, ValueError) as error:  # ValueError: not ASCII, or too long
             reason = getattr(error, "reason", None) or "not PEM"
             raise self._fault(f"its certificate files cannot be used: {reason}") from None
@@ -120,3 +125,17 @@ class Certificates:
 
     def _fault(self, reason: str) -> SlipwayError:
         return unavailable(f"failed to start the {self._front} service: {reason}")
+
+
+def serving_context(certificates: Certificates) -> ssl.SSLContext:
+    """Return the context of every new connection, which takes the newest certificate as soon as the client has spoken,
+    whether it names a server or not."""
+
+    def renew(connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
+        certificates.refresh()
+        if connection.context is not certificates.context:
+            connection.context = certificates.context
+
+    certificates.load()
+    certificates.context.sni_callback = renew
+    return certificates.context

@@ -188,9 +188,9 @@ class ServerOptions(ConversionFlags):
     grpc_port: int = _grpc(8001, _PORT, "port to listen on; 0 lets the system choose")
     reuse_grpc_port: bool = _grpc(False, BOOLEAN, "share the port with other servers that set this flag")
     grpc_engine: str = _grpc(
-        "auto", choice("auto", "grpcio", "native"),
-        "library that speaks gRPC; auto picks the fastest installed one that supports the other flags; native does not "
-        "decompress deflate",
+        "auto", choice("auto", "asyncio", "grpcio", "native"),
+        "what speaks gRPC; auto picks asyncio unless other flags need grpcio; native is pygrpc-native, which cannot "
+        "limit what a message is decompressed to",
     )  # fmt: skip
     grpc_max_message_bytes: int = _grpc(
         64 << 20, _AT_LEAST_ONE, "maximum size of a request message in bytes, also of what it is decompressed to"

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import ssl
 from typing import Final
 
-from slipway.certificates import Certificates
+from slipway.certificates import Certificates, serving_context
 from slipway.core.budget import Budget, default_budget
 from slipway.errors import SlipwayError, unavailable
 from slipway.rest.connection import Handler, HttpConnection, HttpLimits
@@ -64,20 +63,6 @@ _KINDS: Final[dict[tuple[bool, bool], type[HttpConnection]]] = {
 }
 
 
-def _context(certificates: Certificates) -> ssl.SSLContext:
-    """Return the context of every new connection, which takes the newest certificate as soon as the client has spoken,
-    whether it names a server or not."""
-
-    def renew(connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
-        certificates.refresh()
-        if connection.context is not certificates.context:
-            connection.context = certificates.context
-
-    certificates.load()
-    certificates.context.sni_callback = renew
-    return certificates.context
-
-
 class HttpListener:
     """Serves `handler` on `host`:`port` (0: any free port) in the running event loop."""
 
@@ -110,7 +95,7 @@ class HttpListener:
         """Bind and accept connections; return the port. Raise `SlipwayError` (UNAVAILABLE) if binding fails, or if the
         certificates cannot be used."""
         loop = asyncio.get_running_loop()
-        context = None if self._certificates is None else _context(self._certificates)
+        context = None if self._certificates is None else serving_context(self._certificates)
         try:
             self._server = await loop.create_server(
                 self._connection,

@@ -33,27 +33,21 @@ class GrpcEngine(Protocol):
 
 
 def choose_engine(options: GrpcOptions) -> tuple[str, str]:
-    """Return the engine ("native" or "grpcio") and the reason; raise UNSUPPORTED if native cannot be used."""
-    missing = options.needs_grpcio()
-    if options.grpc_engine == "grpcio":
-        return "grpcio", "as specified"
-    installed = find_spec("pygrpc_native") is not None
-    if options.grpc_engine == "native":
-        if missing:
-            raise unsupported(f"--grpc-engine native does not support {missing}; use --grpc-engine grpcio")
-        if not installed:
-            raise unsupported(f"--grpc-engine native needs pygrpc-native: {install_hint('fast')}")
-        return "native", "as specified"
-    if missing:
-        return "grpcio", f"needed for {missing}"
-    if not installed:
-        return "grpcio", "pygrpc-native is not installed"
-    if not options.is_local:
-        return (
-            "grpcio",
-            "pygrpc-native cannot limit what a message is decompressed to: it is for local clients",
-        )
-    return "native", "pygrpc-native is installed; clients may compress with gzip, not with deflate"
+    """Return the engine ("asyncio", "grpcio" or "native") and the reason; raise UNSUPPORTED if it cannot be used."""
+    engine = options.grpc_engine
+    if engine == "auto":
+        beyond = options.beyond_asyncio()
+        return ("grpcio", f"needed for {beyond}") if beyond else ("asyncio", "the fastest for small requests")
+    beyond = {"asyncio": options.beyond_asyncio, "native": options.beyond_native}.get(engine, _nothing)()
+    if beyond:
+        raise unsupported(f"--grpc-engine {engine} does not support {beyond}; use --grpc-engine auto")
+    if engine == "native" and find_spec("pygrpc_native") is None:
+        raise unsupported(f"--grpc-engine native needs pygrpc-native: {install_hint('fast')}")
+    return engine, "as specified"
+
+
+def _nothing() -> str:
+    return ""
 
 
 class GrpcListener:
@@ -83,6 +77,10 @@ class GrpcListener:
             from slipway.rpc.native_engine import NativeEngine
 
             self._engine = NativeEngine(self._dataplane, service, self._in_flight, self._options, self._keys)
+        elif name == "asyncio":
+            from slipway.rpc.asyncio_engine import AsyncioEngine
+
+            self._engine = AsyncioEngine(self._dataplane, service, self._in_flight, self._options, self._keys)
         else:
             self._engine = GrpcioEngine(self._dataplane, service, self._in_flight, self._options, self._keys)
         port = await self._engine.start(self._options.target)

@@ -24,7 +24,7 @@ class GrpcOptions:
     grpc_address: str = "127.0.0.1"
     grpc_port: int = 8001
     reuse_grpc_port: bool = False
-    grpc_engine: str = "auto"  # auto, grpcio or native
+    grpc_engine: str = "auto"  # auto, asyncio, grpcio or native
     grpc_use_ssl: bool = False
     grpc_use_ssl_mutual: bool = False
     grpc_server_cert: str = ""
@@ -55,13 +55,18 @@ class GrpcOptions:
         """The size of the largest message: room for the names and shapes beside a tensor of the limit's size."""
         return min(self.grpc_max_message_bytes + _BESIDE_TENSORS, 2**31 - 1)
 
-    @property
-    def is_local(self) -> bool:
-        """Whether only clients on this machine reach the port."""
-        return self.grpc_address in ("localhost", "::1") or self.grpc_address.startswith("127.")
+    def beyond_asyncio(self) -> str:
+        """Return the first requested feature that the asyncio engine does not support, or ""."""
+        if self.grpc_infer_response_compression_level != "none":
+            return "response compression"
+        if self.grpc_max_connection_age != NO_AGE_LIMIT:
+            return "a maximum connection age"
+        if self.grpc_http2_max_pings_without_data != _PINGS_WITHOUT_DATA:
+            return "limits on pings"
+        return ""
 
-    def needs_grpcio(self) -> str:
-        """Return the first requested feature that only grpcio supports, or ""."""
+    def beyond_native(self) -> str:
+        """Return the first requested feature that pygrpc-native does not support, or ""."""
         if self.grpc_use_ssl or self.grpc_use_ssl_mutual:
             return "TLS"
         if self.grpc_infer_response_compression_level != "none":

@@ -66,7 +66,7 @@ def flood(port: int, make: http2.Flood, connections: int = 3) -> Iterator[None]:
             thread.join()
 
 
-@pytest.fixture(scope="module", params=["grpcio", "native"])
+@pytest.fixture(scope="module", params=["grpcio", "native", "asyncio"])
 def port(request, tmp_path_factory) -> Iterator[int]:
     """Yield the gRPC port of a server with an identity model."""
     if request.param == "native":

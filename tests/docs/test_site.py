@@ -63,4 +63,4 @@ def test_lists_and_tables_are_read_as_such(site):
 def test_a_bar_in_a_table_is_shown_as_one(site):
     text = (site / "flags.html").read_text(encoding="utf-8")
     assert "<code>none|poll|explicit</code>" in (site / "triton.html").read_text(encoding="utf-8")
-    assert "<code>auto|grpcio|native</code>" in text
+    assert "<code>auto|asyncio|grpcio|native</code>" in text

@@ -13,7 +13,7 @@ from slipway.rpc.listener import GrpcListener
 from slipway.rpc.options import GrpcOptions
 from tests.rpc.models import dataplane
 
-ENGINES = ("grpcio", "native")
+ENGINES = ("grpcio", "native", "asyncio")
 
 
 class RunningServer:

@@ -171,7 +171,7 @@ def test_the_log_of_calls_shows_the_refusal_and_no_key(locked, channel, caplog):
 def test_a_key_and_the_header_of_a_restricted_protocol_are_both_needed():
     parsed = parse_options(["models", "--grpc-restricted-protocol=inference,health:Admin-Key=open"], {})
     options = GrpcOptions(grpc_port=0, grpc_restricted_protocol=parsed.grpc_restricted_protocol)
-    assert choose_engine(options)[0] == "grpcio"
+    assert choose_engine(options)[0] == "asyncio"
     admin = ("triton-grpc-protocol-admin-key", "open")
     live = f"/{INFERENCE_SERVICE}/ServerLive"
     with serving(options, ApiKeys([key_digest(KEY)])) as running, grpc.insecure_channel(running.url) as channel:

@@ -38,47 +38,45 @@ def silent():
     return given
 
 
+ASYNCIO = ("asyncio", "the fastest for small requests")
+
+
 @pytest.mark.parametrize(
-    ("options", "installed", "expected"),
+    ("options", "expected"),
     [
-        (
-            GrpcOptions(),
-            True,
-            ("native", "pygrpc-native is installed; clients may compress with gzip, not with deflate"),
-        ),
-        (GrpcOptions(), False, ("grpcio", "pygrpc-native is not installed")),
-        (GrpcOptions(grpc_use_ssl=True), True, ("grpcio", "needed for TLS")),
-        (
-            GrpcOptions(grpc_infer_response_compression_level="low"),
-            True,
-            ("grpcio", "needed for response compression"),
-        ),
-        (GrpcOptions(grpc_max_connection_age=5), True, ("grpcio", "needed for a maximum connection age")),
-        (GrpcOptions(grpc_http2_max_ping_strikes=5), True, ("grpcio", "needed for limits on pings")),
-        (
-            GrpcOptions(grpc_http2_min_recv_ping_interval_without_data=10),
-            True,
-            ("grpcio", "needed for limits on pings"),
-        ),
-        (GrpcOptions(grpc_http2_max_pings_without_data=0), True, ("grpcio", "needed for limits on pings")),
-        (
-            GrpcOptions(grpc_http2_max_ping_strikes=0),
-            True,
-            ("native", "pygrpc-native is installed; clients may compress with gzip, not with deflate"),
-        ),
-        (GrpcOptions(grpc_engine="grpcio"), True, ("grpcio", "as specified")),
-        (GrpcOptions(grpc_engine="native"), True, ("native", "as specified")),
-        (
-            GrpcOptions(grpc_address="192.0.2.1"),
-            True,
-            ("grpcio", "pygrpc-native cannot limit what a message is decompressed to: it is for local clients"),
-        ),
-        (GrpcOptions(grpc_address="192.0.2.1", grpc_engine="native"), True, ("native", "as specified")),
+        (GrpcOptions(), ASYNCIO),
+        (GrpcOptions(grpc_address="192.0.2.1"), ASYNCIO),
+        (GrpcOptions(grpc_use_ssl=True), ASYNCIO),
+        (GrpcOptions(grpc_use_ssl_mutual=True), ASYNCIO),
+        (GrpcOptions(grpc_http2_max_ping_strikes=5), ASYNCIO),
+        (GrpcOptions(grpc_http2_min_recv_ping_interval_without_data=10), ASYNCIO),
+        (GrpcOptions(grpc_infer_response_compression_level="low"), ("grpcio", "needed for response compression")),
+        (GrpcOptions(grpc_max_connection_age=5), ("grpcio", "needed for a maximum connection age")),
+        (GrpcOptions(grpc_http2_max_pings_without_data=0), ("grpcio", "needed for limits on pings")),
+        (GrpcOptions(grpc_engine="grpcio"), ("grpcio", "as specified")),
+        (GrpcOptions(grpc_engine="native"), ("native", "as specified")),
+        (GrpcOptions(grpc_engine="asyncio"), ("asyncio", "as specified")),
     ],
 )
-def test_auto_takes_native_unless_something_needs_grpcio(options, installed, expected, monkeypatch):
-    monkeypatch.setattr(listener_module, "find_spec", lambda _: installed or None)
+def test_auto_takes_asyncio_unless_something_needs_grpcio(options, expected, monkeypatch):
+    monkeypatch.setattr(listener_module, "find_spec", lambda _: True)
     assert choose_engine(options) == expected
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        GrpcOptions(grpc_engine="asyncio", grpc_infer_response_compression_level="low"),
+        GrpcOptions(grpc_engine="asyncio", grpc_max_connection_age=5),
+        GrpcOptions(grpc_engine="asyncio", grpc_http2_max_pings_without_data=0),
+        GrpcOptions(grpc_engine="native", grpc_http2_max_ping_strikes=5),
+        GrpcOptions(grpc_engine="native", grpc_use_ssl_mutual=True),
+    ],
+)
+def test_an_engine_that_lacks_something_is_refused(options, monkeypatch):
+    monkeypatch.setattr(listener_module, "find_spec", lambda _: True)
+    with pytest.raises(SlipwayError, match=f"--grpc-engine {options.grpc_engine} does not support"):
+        choose_engine(options)
 
 
 @pytest.mark.parametrize("installed", [True, False])

@@ -36,7 +36,7 @@ def repository(tmp_path_factory):
     return root
 
 
-@pytest.fixture(scope="module", params=["native", "grpcio"])
+@pytest.fixture(scope="module", params=["native", "grpcio", "asyncio"])
 def locked(request, repository, tmp_path_factory):
     """A server whose options come from the command line, variables and a file."""
     if request.param == "native":

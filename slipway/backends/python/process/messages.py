@@ -365,11 +365,10 @@ class BlobReader:
 
     def bytes_of(self, head: TensorHead) -> memoryview:
         """Return the bytes of the next tensor, as a view of the frame; raise `LinkError` if they are not in it."""
-        start = self._offset
-        end = self._offset = start + head.size
-        if not start <= end <= len(self._blob):
+        start, self._offset = self._offset, self._offset + head.size
+        if not start <= self._offset <= len(self._blob):
             raise LinkError(f"tensor '{head.name}' has {head.size} bytes, of which only a part was sent")
-        return self._blob[start:end]
+        return self._blob[start : self._offset]
 
     def tensors(self, heads: Iterable[TensorHead]) -> list[Tensor]:
         """Return the tensors of `heads`, as views of the frame; raise `LinkError` if they are not in it."""
