@@ -62,7 +62,7 @@ def opening(browser: Any, origin: str) -> Iterator[Open]:
     def open_page(fragment: str = "", *, selector: str = "h1", **settings: Any) -> Any:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 860}, **settings})
         contexts.append(context)
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(60_000)
         page = context.new_page()
         watched.follow(page)
         page.goto(f"{origin}/{fragment}")

@@ -31,7 +31,6 @@ def test_the_first_paint_is_small_and_the_second_one_is_not_sent_again(browser, 
         session.send("Network.enable")
         loaded = []
         session.on("Network.loadingFinished", lambda event: loaded.append(event["encodedDataLength"]))
-        page.evaluate("caches.keys()")
         session.send("Network.setCacheDisabled", {"cacheDisabled": True})
         page.reload()
         heading(page, "embedder")
@@ -153,8 +152,10 @@ def test_models_are_loaded_and_unloaded(open_page):
     page.get_by_role("button", name="Unload").click()
     page.get_by_text("The model is unavailable.").wait_for()
     assert "unloaded" in page.locator("main").inner_text()
+    assert page.locator(".control-problem").inner_text() == ""
     page.get_by_role("button", name="Load", exact=True).click()
     page.get_by_role("button", name="Send").wait_for()
+    assert page.locator(".control-problem").inner_text() == ""
 
 
 def test_a_failed_load_says_why(open_page):
@@ -201,6 +202,7 @@ def test_the_page_asks_for_a_key_and_keeps_it_in_the_tab(browser, tmp_path):
         assert KEY not in page.content()
         page.get_by_role("button", name="Key").click()
         page.get_by_role("button", name="Forget").click()
+        page.wait_for_selector("dialog", state="detached")
         assert page.evaluate("JSON.stringify({...sessionStorage})").count("Bearer") == 0
         unauthorised = [each for each in open_page.watched.problems if "status of 401" in each]
         assert 2 <= len(unauthorised) <= 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -17,7 +18,11 @@ from tests.page.conftest import opening
 def server(tmp_path_factory):
     repository = tmp_path_factory.mktemp("models")
     add_identity(repository)
-    with running_server(repository, "--model-control-mode=explicit", "--load-model=identity") as running:
+    add_identity(repository, "versions")
+    shutil.copytree(repository / "versions" / "1", repository / "versions" / "2")
+    with (repository / "versions" / "config.pbtxt").open("a") as config:
+        config.write("version_policy { all { } }")
+    with running_server(repository, "--model-control-mode=explicit", "--load-model=*") as running:
         yield running
 
 
@@ -54,3 +59,16 @@ def test_unloading_and_loading_a_real_model(browser, server):
         page.get_by_text("The model is unavailable").wait_for()
         page.get_by_role("button", name="Load", exact=True).click()
         page.get_by_role("button", name="Send").wait_for()
+        assert page.locator(".control-problem").inner_text() == ""
+
+
+def test_a_version_is_chosen(browser, server):
+    with opening(browser, f"http://{server.http}") as open_page:
+        page = open_page("#model=versions")
+        for version in ("1", "2"):
+            page.get_by_role("combobox", name="Version").select_option(version)
+            page.wait_for_url(f"**version={version}")
+            page.get_by_role("button", name="Send").wait_for()
+            page.get_by_label("Explain").check()
+            page.keyboard.press("Control+Enter")
+            page.get_by_role("heading", name=f"versions, version {version}").wait_for()

@@ -18,7 +18,8 @@ from slipway.rest.exchange import Exchange
 
 HOME: Final = b"/"
 PREFIX: Final = b"/ui/"
-NO_SNIFFING: Final = b"X-Content-Type-Options: nosniff\r\n"
+_NO_SNIFFING: Final = b"X-Content-Type-Options: nosniff\r\n"
+FRESH: Final = _NO_SNIFFING + b"Cache-Control: no-store\r\n"  # of documents about the server
 _STATIC: Final = Path(__file__).with_name("static")
 _INDEX: Final = "index.html"
 _MEDIA: Final = {
@@ -32,7 +33,7 @@ _POLICY: Final = (
     b"form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 )
 _PROTECTION: Final = (
-    b"Content-Security-Policy: " + _POLICY + b"\r\n" + NO_SNIFFING + b"Referrer-Policy: no-referrer\r\n"
+    b"Content-Security-Policy: " + _POLICY + b"\r\n" + _NO_SNIFFING + b"Referrer-Policy: no-referrer\r\n"
     b"Cross-Origin-Opener-Policy: same-origin\r\nCross-Origin-Resource-Policy: same-origin\r\nX-Frame-Options: DENY\r\n"
 )
 

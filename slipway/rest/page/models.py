@@ -19,7 +19,7 @@ from slipway.engine.explaining import engine_of
 from slipway.errors import SlipwayError
 from slipway.rest.context import Context, ModelTarget
 from slipway.rest.exchange import Exchange
-from slipway.rest.page.files import NO_SNIFFING
+from slipway.rest.page.files import FRESH
 from slipway.rest.response import JSON
 
 _CONFIG_GROUP: Final = "model-config"
@@ -39,7 +39,7 @@ def list_models(context: Context, exchange: Exchange, _: ModelTarget) -> None:
     parts = {part for model in models for part in model["parts"]}
     for model in models:
         model["is_part"] = model["name"] in parts
-    exchange.answer(200, JSON + NO_SNIFFING, orjson.dumps({"models": models}))
+    exchange.answer(200, JSON + FRESH, orjson.dumps({"models": models}))
 
 
 def _model_of(entry: IndexEntry) -> tuple[str, str]:

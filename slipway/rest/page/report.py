@@ -19,7 +19,7 @@ from slipway.engine.api import Dataplane
 from slipway.errors import SlipwayError, shown
 from slipway.rest.context import Context, ModelTarget
 from slipway.rest.exchange import Exchange
-from slipway.rest.page.files import NO_SNIFFING
+from slipway.rest.page.files import FRESH
 from slipway.rest.response import JSON
 
 _FILE: Final = "report.json"
@@ -73,7 +73,7 @@ def show_report(context: Context, exchange: Exchange, target: ModelTarget) -> No
 
 async def _show_report(exchange: Exchange, directories: Sequence[tuple[str, Path]]) -> None:
     document = await asyncio.to_thread(_first_report, directories)
-    exchange.answer(200, JSON + NO_SNIFFING, document)
+    exchange.answer(200, JSON + FRESH, document)
 
 
 def _directories(dataplane: Dataplane, name: str) -> Iterator[tuple[str, Path]]:

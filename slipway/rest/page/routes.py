@@ -12,7 +12,7 @@ import orjson
 from slipway.errors import not_found
 from slipway.rest.context import Context, Match, ModelTarget, Route
 from slipway.rest.exchange import Exchange
-from slipway.rest.page.files import NO_SNIFFING, PREFIX
+from slipway.rest.page.files import FRESH, PREFIX
 from slipway.rest.page.models import list_models
 from slipway.rest.page.page import Page
 from slipway.rest.page.report import show_report
@@ -46,7 +46,7 @@ def _show_settings(context: Context, exchange: Exchange, _: ModelTarget) -> None
         "why_no_metrics": page.why_no_metrics,
         "grpc": grpc,
     }
-    exchange.answer(200, JSON + NO_SNIFFING, orjson.dumps(document))
+    exchange.answer(200, JSON + FRESH, orjson.dumps(document))
 
 
 def _show_metrics(context: Context, exchange: Exchange, _: ModelTarget) -> None:

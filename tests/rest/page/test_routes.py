@@ -44,7 +44,10 @@ REPORT = {
 def read(running, path, **headers):
     answer = running.ask("GET", path, **headers)
     assert answer.headers["Content-Type"] == "application/json"
-    assert answer.status != 200 or answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.status != 200 or (answer.headers["X-Content-Type-Options"], answer.headers["Cache-Control"]) == (
+        "nosniff",
+        "no-store",
+    )
     return answer.status, json.loads(answer.body)
 
 

@@ -5,7 +5,7 @@ import { el } from "./dom.js";
 import { fillList } from "./list.js";
 import { showModel } from "./model.js";
 import { askForSecret } from "./secrets.js";
-import { askJson, whenRefused } from "./server.js";
+import { askJson, ServerError, whenRefused } from "./server.js";
 import { beginTheme } from "./theme.js";
 
 const LOOK_AGAIN_MS = 5000;
@@ -54,6 +54,7 @@ async function show() {
     main.replaceChildren(el("p", { class: "empty" }, "There is no model to show."));
     return;
   }
+  setAddress({ model: model.name }, { replace: true });
   const { tab, version } = address();
   const key = JSON.stringify([model.name, model.state, version, model.versions]);
   if (key === app.shown) return;
@@ -84,7 +85,8 @@ async function lookAgain() {
   if (!document.hidden) {
     try {
       await look();
-    } catch {
+    } catch (error) {
+      if (error instanceof ServerError) return;  // it does not want to answer: asking again and again would not help
       app.listed = "";
       nav.querySelectorAll(".state").forEach((state) => { state.className = "state unavailable"; });
     }

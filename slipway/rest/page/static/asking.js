@@ -80,7 +80,7 @@ export function askingView(about) {
   const isStream = about.config.model_transaction_policy?.decoupled ?? model.decoupled;
   const form = modelForm(model, about.metadata, about.config);
   const explain = el("input", { type: "checkbox" });
-  const go = el("button", { type: "submit", class: "primary" }, "Send");
+  const go = el("button", { type: "submit", class: "primary", title: "Ctrl-Enter" }, "Send");
   const stop = el("button", { type: "button", hidden: true, click: () => running?.abort() }, "Stop");
   const answer = el("div", { class: "answers" }, el("p", { class: "empty" }, "The answer appears here."));
   let running = null;
@@ -125,8 +125,12 @@ export function askingView(about) {
     }
   }
 
+  function keydown(event) {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) event.currentTarget.requestSubmit();
+  }
+
   return el("div", { class: "asking" },
-    el("form", { class: "card", submit, "aria-label": `Request to ${model.name}` }, form.node,
+    el("form", { class: "card", submit, keydown, "aria-label": `Request to ${model.name}` }, form.node,
       el("div", { class: "actions" }, go, stop, settings.explains && el("label", { class: "check" }, explain, " Explain where the time goes"))),
     answer);
 }

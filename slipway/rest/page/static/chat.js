@@ -73,7 +73,8 @@ export function chatView({ model }) {
     } catch (error) {
       if (error.name !== "AbortError") log.append(errorView(error));
     } finally {
-      said.push({ role: "assistant", content: answer.said.textContent });
+      if (answer.said.textContent) said.push({ role: "assistant", content: answer.said.textContent });
+      else said.pop();  // the question, to which there is no answer
       answer.said.classList.remove("streaming");
       if (!answer.said.textContent) answer.node.classList.add("silent");
       programs.replaceChildren(snippetsView({ document: asked }));

@@ -10,7 +10,7 @@ export function stateWord(state) {
 }
 
 function kindOf(model) {
-  return [model.task || model.platform, model.engine.precision].filter(Boolean).join(", ");
+  return [model.namespace, model.task || model.platform, model.engine.precision].filter(Boolean).join(", ");
 }
 
 function item(model, isSelected, select) {

@@ -4,7 +4,7 @@ import { el } from "./dom.js";
 import { errorView } from "./asking.js";
 import { lineChart } from "./charts.js";
 import { figuresBetween, parseMetrics } from "./metrics.js";
-import { send } from "./server.js";
+import { send, ServerError } from "./server.js";
 
 const EVERY_MS = 2000;
 const POINTS = 60;
@@ -42,7 +42,7 @@ class Readings {
       this.error = null;
     } catch (error) {
       this.error = error;
-      this.end();
+      if (error instanceof ServerError) this.end();  // else the server is away, and may come back
     }
     this.listeners.forEach((listener) => listener());
   }

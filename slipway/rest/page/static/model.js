@@ -7,7 +7,7 @@ import { detailsView, unreadyView } from "./details.js";
 import { announce, el, tabs } from "./dom.js";
 import { stateWord } from "./list.js";
 import { liveView } from "./live.js";
-import { askJson, modelPath } from "./server.js";
+import { askJson, change, modelPath } from "./server.js";
 
 /** Return the facts that the head shows: what the model is for, and what computes it. */
 function badges(model) {
@@ -21,7 +21,7 @@ function control(model, settings, reload) {
     button.disabled = true;
     button.textContent = `${word} …`;
     try {
-      await askJson(`/v2/repository/models/${encodeURIComponent(model.name)}/${action}`, {}, {});
+      await change(`/v2/repository/models/${encodeURIComponent(model.name)}/${action}`);
       announce(`${model.name}: ${action} done.`);
       await reload();
     } catch (error) {

@@ -62,6 +62,11 @@ export async function askJson(path, document, options = {}) {
   return response.json();
 }
 
+/** Change something on the server; there is no answer but success. */
+export async function change(path) {
+  await send(path, { method: "POST", body: "{}", headers: { "Content-Type": "application/json" } });
+}
+
 /** Yield the data of server-sent events that answer a JSON document. */
 export async function* events(path, document, { headers = {}, signal } = {}) {
   const response = await send(path, {
