@@ -9,8 +9,9 @@ const WAITS = {
   cache: "the response cache", inflight: "other requests to this step", earlier_responses: "responses before its own",
 };
 
-function timeline({ total_us: total, queue_us: queue, compute_us: compute = {} }) {
-  const { input = 0, infer = 0, output = 0 } = compute;
+function timeline({ total_us: total, queue_us: queue, compute_us: compute = {}, executing_us: executing = 0 }) {
+  const { input = 0, output = 0 } = compute;
+  const infer = (compute.infer ?? 0) + executing;  // an execution may go on after its responses
   const rest = Math.max(0, total - queue - input - infer - output);
   const parts = [["queue", queue], ["input", input], ["infer", infer], ["output", output], ["other", rest]];
   const known = parts.filter(([, us]) => us > 0);
