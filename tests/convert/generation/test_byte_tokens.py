@@ -16,7 +16,7 @@ from tritonclient.grpc import model_config_pb2
 
 from slipway.config.purpose import purpose_of
 from slipway.convert.conversion import Converted, convert
-from slipway.convert.generation.source import read_generation_source
+from slipway.convert.generation.source import generates, read_generation_source
 from slipway.convert.generation.tokenizer import build_tokenizer, check_text, check_tokenizer, load_reference
 from slipway.convert.options import ConvertOptions
 from slipway.convert.runner import open_model
@@ -134,3 +134,18 @@ def test_a_prompt_that_leaves_no_room_in_the_context_is_refused_with_both_number
             SlipwayError, match=f"its {CONTEXT} tokens leave no room to generate in {CONTEXT} positions"
         ):
             model.run({"input_ids": np.full((1, CONTEXT), 9)})
+
+
+@pytest.mark.parametrize(
+    ("model_type", "architecture", "known"),
+    [
+        ("llama", "LlamaForCausalLM", True),
+        ("gemma3", "Gemma3ForConditionalGeneration", True),
+        ("llama", "LlamaForSequenceClassification", False),
+        ("bart", "BartForCausalLM", False),  # a decoder without its encoder
+    ],
+)
+def test_only_networks_with_a_head_over_the_vocabulary_generate(model_type, architecture, known, tmp_path):
+    config = {"model_type": model_type, "architectures": [architecture]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert generates(tmp_path) is known
