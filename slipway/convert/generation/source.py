@@ -36,7 +36,8 @@ TASKS: Final[Mapping[str, tuple[Task, ...]]] = {
     **dict.fromkeys(DECODER_FAMILIES, (Task.TEXT_GENERATION,)),
 }
 # Architectures with a head. GPT-2 and BART use their embedding as head, so their base models generate too.
-_HEADS: Final = ("ForConditionalGeneration", "ForCausalLM", "MTModel", "LMHeadModel", "GPT2Model", "BartModel")
+_HEADS: Final = ("ForConditionalGeneration", "MTModel", "LMHeadModel", "GPT2Model", "BartModel")
+_DECODER_HEADS: Final = ("ForCausalLM", "Gemma3ForConditionalGeneration")
 _MULTILINGUAL: Final = ("m2m_100", "mbart")
 _UNBOUNDED: Final = 1 << 20  # transformers writes a huge number where a tokenizer has no limit
 
@@ -89,7 +90,8 @@ def generates(directory: Path) -> bool:
     if not (directory / "config.json").is_file():
         return False
     settings = read_settings(directory)
-    return settings.model_type in TASKS and settings.architecture.endswith(_HEADS)
+    heads = _DECODER_HEADS if settings.model_type in DECODER_FAMILIES else _HEADS
+    return settings.model_type in TASKS and settings.architecture.endswith(heads)
 
 
 def read_generation_source(directory: Path, task: Task | None) -> GenerationSource:
