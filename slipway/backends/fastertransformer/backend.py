@@ -71,7 +71,8 @@ class FasterTransformerBackend:
         options = EngineOptions(configuration.engine, configuration.compute_type, configuration.device)
         engine = open_shown_engine(context, checkpoint.spec, checkpoint.weights, options)
         try:
-            opener = _executor(context.signature, checkpoint.spec, configuration, engine)
+            priority = context.config.dynamic_batching.default_priority_level
+            opener = _executor(context.signature, checkpoint.spec, configuration, engine, priority=priority)
         except BaseException:
             engine.close()
             raise
@@ -121,7 +122,12 @@ def _check_interface(context: ModelContext, kind: ModelType) -> None:
 
 
 def _executor(
-    signature: ModelSignature, spec: Transformer, configuration: Configuration, engine: TransformerEngine
+    signature: ModelSignature,
+    spec: Transformer,
+    configuration: Configuration,
+    engine: TransformerEngine,
+    *,
+    priority: int,
 ) -> Callable[[], Executor]:
     """Return the function that opens an executor, for the interface that config.pbtxt declares."""
     limits, kind = configuration.limits, configuration.type
@@ -135,4 +141,4 @@ def _executor(
     else:
         form = T5_FORM if kind is ModelType.T5 else GPT_FORM
         read = CurrentInterface(signature, spec, limits, form=form, engine=engine).read
-    return partial(GenerationExecutor, engine, read, streams=signature.decoupled)
+    return partial(GenerationExecutor, engine, read, streams=signature.decoupled, default_priority=priority)

@@ -42,12 +42,13 @@ def executor_of(
     """Return an executor that does `task` on `engine` with the settings of the checkpoint's file."""
     if task is LightSeqTask.TRANSLATE:
         translation = TranslationReader(_tokens(task, checkpoint), _rules(checkpoint), settings.seed)
-        return GenerationExecutor(engine, translation)
+        return GenerationExecutor(engine, translation, default_priority=settings.default_priority)
     if task is LightSeqTask.CONTINUE:
         tokens = _tokens(task, checkpoint)
         if checkpoint.conf.sampling_method == PERPLEXITY:
             return ScoringExecutor(engine, ScoringReader(tokens))
-        return GenerationExecutor(engine, ContinuationReader(tokens, _rules(checkpoint), settings.seed))
+        reader = ContinuationReader(tokens, _rules(checkpoint), settings.seed)
+        return GenerationExecutor(engine, reader, default_priority=settings.default_priority)
     stack = checkpoint.checkpoint.spec.input_stack
     if stack.vision is None:
         return EncodingExecutor(engine, TextEncodingReader(_tokens(task, checkpoint), stack.hidden))

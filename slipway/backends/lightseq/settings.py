@@ -20,6 +20,7 @@ class LightSeqSettings:
     compute_type: str = "float32"
     seed: int | None = None
     norm_epsilon: float | None = None
+    default_priority: int = 0  # of requests without a priority
 
 
 def read_settings(config: model_config_pb2.ModelConfig) -> LightSeqSettings:
@@ -31,6 +32,7 @@ def read_settings(config: model_config_pb2.ModelConfig) -> LightSeqSettings:
         compute_type=parameters.text("COMPUTE_TYPE") or "float32",
         seed=parameters.integer("RANDOM_SEED") if "RANDOM_SEED" in parameters else None,
         norm_epsilon=_epsilon(parameters.text("LAYER_NORM_EPSILON"), config.name),
+        default_priority=config.dynamic_batching.default_priority_level,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from time import monotonic_ns
 from typing import Final, Protocol
 
@@ -46,8 +47,12 @@ class GenerationExecutor:
     everything has been sent. Requests with beams, which can change until the end, are answered once.
     """
 
-    def __init__(self, engine: TransformerEngine, read: ReadJob, *, streams: bool = False) -> None:
+    def __init__(
+        self, engine: TransformerEngine, read: ReadJob, *, streams: bool = False, default_priority: int = 0
+    ) -> None:
+        """`default_priority` is the level of requests without one, as config.pbtxt has it."""
         self._engine: TransformerEngine = engine
+        self._default_priority = default_priority
         self._read = read
         self._streams = streams
         self._open = OpenRequests()
@@ -78,7 +83,8 @@ class GenerationExecutor:
             _LOG.exception("a request to model '%s' could not be read", pending.request.model_name)
             _fail(pending, internal(f"the request could not be read: {type(error).__name__}"))
             return None
-        return _Streamed(pending, job) if self._streams else _Answered(pending, job)
+        priority = pending.request.priority or self._default_priority
+        return (_Streamed if self._streams else _Answered)(pending, job, priority)
 
     def _job(self, pending: Pending) -> GenerationJob:
         if pending.cancelled:
@@ -94,8 +100,8 @@ class GenerationExecutor:
 class _Answered(GenerationRequest):
     """A request that is answered once."""
 
-    def __init__(self, pending: Pending, job: GenerationJob) -> None:
-        super().__init__(job.rows)
+    def __init__(self, pending: Pending, job: GenerationJob, priority: int) -> None:
+        super().__init__([replace(row, priority=priority) for row in job.rows] if priority else job.rows)
         self._pending = pending
         self._job = job
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from threading import Event
 from typing import Final
 
@@ -44,11 +45,15 @@ def _queue(pending: Pending, response: InferResponse, pace: Pace) -> None:
     """Deliver a response after those before it, when there is room (event-loop thread)."""
     pace.backlog.append(lambda: pending.deliver(response))
     if len(pace.backlog) == 1:
-        pace.when_open(lambda: pending.loop.call_soon_threadsafe(_deliver_next, pending, pace))
+        pace.when_open(partial(_deliver_soon, pending, pace))
+
+
+def _deliver_soon(pending: Pending, pace: Pace) -> None:
+    pending.loop.call_soon_threadsafe(_deliver_next, pending, pace)
 
 
 def _deliver_next(pending: Pending, pace: Pace) -> None:
     pace.backlog[0]()  # still first, so that none that comes meanwhile is delivered before it
     pace.backlog.popleft()
     if pace.backlog:
-        pace.when_open(lambda: pending.loop.call_soon_threadsafe(_deliver_next, pending, pace))
+        pace.when_open(partial(_deliver_soon, pending, pace))

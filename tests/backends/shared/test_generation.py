@@ -220,3 +220,30 @@ def test_when_a_batch_fails_every_request_is_tried_alone(engine):
     by_name = dict(answers)
     assert by_name["poison"].error.message == "out of memory"
     assert tokens_of(by_name["good"]) == alone(engine, [[1]], 3)
+
+
+class Listening:
+    """An engine that notes the priority of the rows that join it, and fails them."""
+
+    def __init__(self):
+        self.priorities = []
+
+    def refusal(self, row):  # noqa: ARG002
+        return ""
+
+    def joins(self, row):  # noqa: ARG002
+        return True
+
+    def start(self, rows, listener):
+        self.priorities += [row.priority for row in rows]
+        for index in range(len(rows)):
+            listener.failed(index, internal("only listening"))
+
+
+def test_rows_have_the_priority_of_their_request_or_the_models_default():
+    answers, engine = [], Listening()
+    urgent, plain = ask(answers, "urgent", [[1]], 3), ask(answers, "plain", [[1], [2]], 3)
+    urgent.request.priority = 1
+    execute(GenerationExecutor(engine, Job, default_priority=2), [urgent, plain])
+    assert engine.priorities == [1, 2, 2]
+    assert [name for name, _ in answers] == ["urgent", "plain"]
