@@ -72,7 +72,9 @@ def why_not_openvino(spec: Transformer, options: EngineOptions, typical: Sequenc
     if missing:
         return f"{' and '.join(missing)} not installed: {INSTALLS['openvino']}"
     cannot = openvino.why_not(spec) or openvino.refusal(typical or trial_row(spec))
-    return f"OpenVINO does not support: {cannot}" if cannot else ""
+    if not cannot:
+        return openvino.too_old()
+    return f"OpenVINO does not support: {cannot}"
 
 
 def fastest_engine(

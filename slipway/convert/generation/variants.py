@@ -61,6 +61,8 @@ def _obstacle(row: Variant, source: GenerationSource) -> str:
         )
         if reason:
             return f"not supported by OpenVINO: {reason}"
+        if outdated := openvino.too_old():
+            return outdated
     if row.engine == "ctranslate2":
         reason = support.why_not(source.spec) or support.refusal(
             source.spec, SequenceRequest(np.ones(1, np.int64), _usual(source))

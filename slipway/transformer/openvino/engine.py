@@ -70,12 +70,14 @@ class OpenVinoEngine:
     ) -> OpenVinoEngine:
         """Return an engine with its weights loaded. `threads` 0: as many as the process may use cores.
 
-        Raises INVALID_ARG if `support.why_not` has a reason, or the precision does not exist here; UNAVAILABLE if disk
-        space for the stored weights is missing, or the library cannot compile the graph.
+        Raises INVALID_ARG if `support.why_not` has a reason, or the precision does not exist here; UNAVAILABLE if the
+        library is too old or cannot compile the graph, or disk space for the stored weights is missing.
         """
         if compute_type not in support.PRECISIONS:
             raise invalid(f"OpenVINO computes in {', '.join(support.PRECISIONS)}, not in {compute_type}")
-        reason = support.why_not(spec)
+        outdated, reason = support.too_old(), support.why_not(spec)
+        if outdated:
+            raise unavailable(outdated)
         if reason:
             raise invalid(f"OpenVINO cannot express this architecture: {reason}; use engine 'torch'")
         count = threads or cpu_limit()

@@ -47,9 +47,12 @@ class CacheShape:
 class OpenVinoModel:
     """A compiled graph: one copy of the weights for any number of networks."""
 
-    def __init__(self, library: Any, spec: Transformer, compiled: Any) -> None:
+    def __init__(self, library: Any, spec: Transformer, arrays: Mapping[str, StoredArray], compiled: Any) -> None:
+        """Take a graph that was compiled with `arrays`, whose memory it may use as long as it lives: the library does
+        not hold the memory of number types that numpy lacks."""
         self._library = library
-        self._spec = spec
+        self._arrays = arrays
+        self.spec = spec
         self._compiled = compiled
         layers = range(spec.output_stack.layers)
         names = [name(layer) for layer in layers for name in (graph.key_cache, graph.value_cache)]
@@ -73,7 +76,7 @@ class OpenVinoModel:
         except RuntimeError as error:
             raise unavailable(f"OpenVINO could not load the model: {error}") from error
         drop_pages(arrays)
-        return cls(library, spec, compiled)
+        return cls(library, spec, arrays, compiled)
 
     @property
     def page_size(self) -> int:
@@ -100,20 +103,20 @@ class OpenVinoModel:
                 pages.append(tensor)
         except (RuntimeError, MemoryError) as error:
             raise unavailable(f"{page_count} pages of keys and values do not fit into memory") from error
-        return OpenVinoNetwork(library, self._spec, request, pages, page_size=self.page_size)
+        return OpenVinoNetwork(self, library, request, pages)
 
 
 class OpenVinoNetwork:
     """A `paged.step.PagedNetwork`."""
 
-    def __init__(self, library: Any, spec: Transformer, request: Any, pages: Sequence[Any], *, page_size: int) -> None:
-        """Take a request of the compiled graph, to which the tensors `pages` are bound."""
+    def __init__(self, model: OpenVinoModel, library: Any, request: Any, pages: Sequence[Any]) -> None:
+        """Take a request of the model's graph, to which the tensors `pages` are bound."""
+        self._model = model  # whose weights the request uses
         self._library = library
         self._request: Any | None = request
         self._pages = list(pages)
-        self._page_size = page_size
         self._page_count = int(pages[0].shape[0])
-        stack = spec.output_stack
+        stack = model.spec.output_stack
         self._table = stack.positions is Positions.TABLE
         self._vocabulary = stack.vocabulary
         self._angles = [
@@ -123,7 +126,7 @@ class OpenVinoNetwork:
     @property
     def page_size(self) -> int:
         """The number of tokens in a page."""
-        return self._page_size
+        return self._model.page_size
 
     @property
     def page_count(self) -> int:

@@ -6,6 +6,7 @@ The reasons are a few fixed texts, so that each is logged only once. Knows speci
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 import numpy as np
@@ -13,12 +14,24 @@ import numpy as np
 from slipway.transformer.generation import Search, SequenceRequest
 from slipway.transformer.spec import Languages, Positions, Stack, Transformer
 
+OLDEST: Final = (2026, 4)
 PRECISIONS: Final = ("float32", "bfloat16", "int8", "int4")
 
 
 def why_not(spec: Transformer) -> str:
     """Return why the graph cannot express the architecture, "" if it can."""
     return "; ".join(dict.fromkeys(_architecture(spec)))
+
+
+def too_old() -> str:
+    """Return that the installed library is too old for the graph's paged attention, "" if it is not or is missing."""
+    try:
+        found = version("openvino")
+    except PackageNotFoundError:
+        return ""
+    numbers = tuple(int(part) for part in found.split(".")[:2] if part.isdecimal())
+    oldest = ".".join(map(str, OLDEST))
+    return "" if numbers >= OLDEST else f"OpenVINO {oldest} or later is needed, {found} is installed"
 
 
 def refusal(row: SequenceRequest) -> str:

@@ -13,6 +13,7 @@ from slipway.errors import Code, SlipwayError, unavailable
 from slipway.transformer import engine_choice, engines
 from slipway.transformer.engines import open_engine
 from slipway.transformer.generation import Decoding, Search, SequenceRequest, collect
+from slipway.transformer.openvino import support
 from slipway.transformer.openvino.engine import OpenVinoEngine
 from slipway.transformer.openvino.stored_weights import DATA
 from slipway.transformer.options import EngineOptions
@@ -199,6 +200,20 @@ def test_the_candidates_of_a_decoder_below_float32_include_openvino(checkpoint, 
     assert names("int4") == ["openvino"]
     monkeypatch.setattr(engine_choice, "has_bfloat16", lambda: False)
     assert names("bfloat16") == ["torch"]
+
+
+@pytest.mark.parametrize(
+    ("found", "old"), [("2026.3.1", True), ("2025.10", True), ("2026.4.0", False), ("2027.0", False)]
+)
+def test_an_older_library_is_refused_with_both_versions(found, old, checkpoint, monkeypatch):
+    monkeypatch.setattr(support, "version", lambda _: found)
+    expected = f"OpenVINO 2026.4 or later is needed, {found} is installed" if old else ""
+    assert support.too_old() == expected
+    assert engine_choice.why_not_openvino(checkpoint.spec, EngineOptions(compute_type="int8")) == expected
+    if old:
+        with pytest.raises(SlipwayError, match="or later is needed") as caught:
+            OpenVinoEngine.open(checkpoint.spec, checkpoint.weights)
+        assert caught.value.code is Code.UNAVAILABLE
 
 
 def test_the_fastest_of_a_model_of_some_size_is_measured(routed, monkeypatch):

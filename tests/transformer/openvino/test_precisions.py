@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -121,3 +124,17 @@ def test_a_copied_page_continues_like_its_original(precision, tolerance, checkpo
     network.close()
     with pytest.raises(SlipwayError, match="the network is closed"):
         run.advance({0: 1})
+
+
+def test_the_mapped_file_stays_as_long_as_a_network(checkpoint, tmp_path):
+    write(checkpoint.spec, checkpoint.weights, tmp_path, "bfloat16")
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("this system does not list what is mapped")
+    network = OpenVinoModel.compile(checkpoint.spec, open_stored(tmp_path), "bfloat16", threads=1).network(8)
+    gc.collect()
+    assert str(tmp_path / DATA) in maps.read_text()  # the library reads rows of the token table from there
+    network.close()
+    del network
+    gc.collect()
+    assert str(tmp_path / DATA) not in maps.read_text()
