@@ -32,6 +32,7 @@ from slipway.transformer.paged.step import PagedNetwork
 from slipway.transformer.paged.step_budget import StepBudget
 
 _LOG: Final = logging.getLogger("slipway.transformer")
+_CAUTION: Final = 1.5  # a guess must gain this much more than it costs, because both are only estimates
 _ASKED: Final = 16  # waiting rows whose clients are asked at each step whether they are still there
 Steps = Generator[None, None, None]
 StartSteps = Callable[[Steps], None]
@@ -149,7 +150,7 @@ class RunningBatch:
 
     def _draft(self, plan: StepPlan) -> int:
         """Add drafts to the rows that generate, as far as they pay and find room; return how many tokens they have."""
-        cost = self._budget.token_cost * plan.generating  # a token that one row gains, all of them wait for
+        cost = _CAUTION * self._budget.token_cost * plan.generating  # what one row gains, all of them wait for
         drafted = 0
         for place, piece in enumerate(plan.pieces[: plan.generating]):
             sequence = piece.sequence
