@@ -25,10 +25,12 @@ class Drafting(Stepped):
         super().__init__(pages, places)
         self.network = FakeNetwork(pages, memory=MEMORY)
         self.batch = RunningBatch(self.network, self.steps.append, places=places, step_tokens=16, most_drafted=most)
-        self.batch._budget = _Priced(0.001 if free else 1.0)
+        self.batch._budget = Priced(0.001 if free else 1.0)
 
 
-class _Priced(StepBudget):
+class Priced(StepBudget):
+    """A budget in which one more token makes a step longer by a given share."""
+
     def __init__(self, cost: float) -> None:
         super().__init__(16)
         self._cost = cost
