@@ -21,15 +21,17 @@ _MOST_PAGES: Final = 1 << 16  # a million tokens
 class RunningOptions:
     """`cache_mib`: memory for keys and values, 0 for a quarter of the free memory, at most 4 GiB. `places`: rows that
     run at once; the others wait; 0: there is no running batch, and rows that come together run together. `step_tokens`:
-    tokens of prompts that one step computes at most."""
+    tokens of prompts that one step computes at most. `most_drafted`: tokens of a row that are guessed from its prompt
+    and text and computed with its newest one, as far as that pays; 0: none."""
 
     cache_mib: int = 0
     places: int = 64
     step_tokens: int = 512
+    most_drafted: int = 8
 
     @classmethod
     def of(cls, parameters: Mapping[str, str]) -> RunningOptions:
-        """Return the settings in the parameters of a model's config: KV_CACHE_MIB, MAX_RUNNING and STEP_TOKENS; raise
+        """Return the settings in the parameters of a model's config: `PARAMETERS`; raise
         INVALID_ARG naming every one that is not a whole number in its range."""
         found: dict[str, int] = {}
         problems = []
@@ -57,4 +59,5 @@ PARAMETERS: Final[Mapping[str, tuple[str, int]]] = {
     "KV_CACHE_MIB": ("cache_mib", 0),
     "MAX_RUNNING": ("places", 0),
     "STEP_TOKENS": ("step_tokens", 1),
+    "DRAFT_TOKENS": ("most_drafted", 0),
 }

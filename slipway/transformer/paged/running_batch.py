@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from itertools import count
+from dataclasses import replace
+from itertools import accumulate, count
 from threading import Lock
 from time import monotonic, perf_counter_ns
 from typing import Final
@@ -25,12 +26,13 @@ from slipway.transformer.generation import SequenceRequest, StartedListener
 from slipway.transformer.paged.assembly import assemble
 from slipway.transformer.paged.pool import PagePool
 from slipway.transformer.paged.running_row import RunningRow, most_tokens
-from slipway.transformer.paged.scheduler import PageScheduler, Piece
+from slipway.transformer.paged.scheduler import PageScheduler, Piece, StepPlan
 from slipway.transformer.paged.stats import RunningCounters, RunningStats
 from slipway.transformer.paged.step import PagedNetwork
 from slipway.transformer.paged.step_budget import StepBudget
 
 _LOG: Final = logging.getLogger("slipway.transformer")
+_CAUTION: Final = 1.5  # a guess must gain this much more than it costs, because both are only estimates
 _ASKED: Final = 16  # waiting rows whose clients are asked at each step whether they are still there
 Steps = Generator[None, None, None]
 StartSteps = Callable[[Steps], None]
@@ -48,12 +50,15 @@ class RunningBatch:
         places: int,
         step_tokens: int,
         shared_length: int | None = None,
+        most_drafted: int = 0,
     ) -> None:
         """Run up to `places` rows at once, with up to `step_tokens` tokens of prompts in a step. Rows that may grow
-        beyond `shared_length` share no pages: what is in theirs depends on their length."""
+        beyond `shared_length` share no pages: what is in theirs depends on their length. Up to `most_drafted` tokens
+        of a row are guessed and computed with its newest one."""
         self._network = network
         self._start_steps = start_steps
         self._shared_length = shared_length
+        self._most_drafted = most_drafted
         self._scheduler = PageScheduler(PagePool(network.page_count, network.page_size), places=places)
         self._budget = StepBudget(step_tokens)
         self._counters = RunningCounters()
@@ -73,7 +78,8 @@ class RunningBatch:
         Raise `SlipwayError` for rows that cannot run; then none of them does.
         """
         arrived = monotonic()
-        opened = [RunningRow(index, row, listener, arrived) for index, row in enumerate(rows)]
+        drafts = self._most_drafted > 0
+        opened = [RunningRow(index, row, listener, arrived, drafts=drafts) for index, row in enumerate(rows)]
         with self._lock:
             self._arrivals.extend(opened)
             begins, self._stepping = not self._stepping, True
@@ -125,8 +131,7 @@ class RunningBatch:
         for row in arrived:
             serial = next(self._serials)
             self._rows[serial] = row
-            shares = self._shared_length is None or most_tokens(row.request) <= self._shared_length
-            self._scheduler.add(row.wait(serial, now=self._scheduler.now, cacheable=shares))
+            self._scheduler.add(row.wait(serial, now=self._scheduler.now, cacheable=self._keeps_keys(row)))
         return True
 
     def _step(self) -> None:
@@ -137,38 +142,69 @@ class RunningBatch:
             return
         if plan.copies:
             self._network.copy_pages(plan.copies)
+        drafted = self._draft(plan)
         self._compute(plan.pieces)
         self._counters.steps += 1
-        self._budget.observe(plan.generating, plan.prompt_tokens, perf_counter_ns() - began)
+        self._counters.draft_tokens += drafted
+        self._budget.observe(plan.generating, plan.prompt_tokens + drafted, perf_counter_ns() - began)
+
+    def _draft(self, plan: StepPlan) -> int:
+        """Add drafts to the rows that generate, as far as they pay and find room; return how many tokens they have."""
+        cost = _CAUTION * self._budget.token_cost * plan.generating  # what one row gains, all of them wait for
+        drafted = 0
+        for place, piece in enumerate(plan.pieces[: plan.generating]):
+            sequence = piece.sequence
+            row = self._rows[sequence.serial]
+            draft = row.draft(cost, self._most_drafted) if self._most_drafted and self._keeps_keys(row) else []
+            if draft and (room := self._scheduler.room(sequence, len(draft))):
+                plan.pieces[place] = replace(piece, draft=tuple(draft[:room]))
+                drafted += min(room, len(draft))
+        return drafted
+
+    def _keeps_keys(self, row: RunningRow) -> bool:
+        """Return whether the keys of a row's tokens do not depend on its length."""
+        return self._shared_length is None or most_tokens(row.request) <= self._shared_length
 
     def _compute(self, pieces: Sequence[Piece]) -> None:
-        """Compute pieces together; if that fails, each alone, so that no row fails because of another."""
+        """Compute pieces together; if that fails, each alone and without its draft: no row fails because of another, or
+        of what it would not have generated."""
         try:
             scores = self._network.run(assemble(pieces, self._network.page_size))
         except Exception as error:  # noqa: BLE001  a network's library may raise anything
-            if len(pieces) == 1:
+            if len(pieces) == 1 and not pieces[0].draft:
                 self._end(pieces[0].sequence.serial, _failure(error))
                 return
             _LOG.warning("a step of %d rows failed, and is run again row by row: %s", len(pieces), error)
             for piece in pieces:
-                self._compute([piece])
+                self._compute([replace(piece, draft=())])
             return
         self._scheduler.advance(pieces)
         self._continue([piece for piece in pieces if piece.scored], scores)
 
     def _continue(self, scored: Sequence[Piece], scores: np.ndarray) -> None:
-        """Let the rows whose scores are there choose their next tokens."""
-        if not scored:
-            return
-        rows = [self._rows[piece.sequence.serial] for piece in scored]
-        choices = choose([row.decoding for row in rows], torch.from_numpy(scores))
+        """Let the rows whose scores are there choose their next tokens: one more while it is that of the draft."""
+        firsts = accumulate((1 + len(piece.draft) for piece in scored), initial=0)
+        choosing = list(zip(scored, firsts, strict=False))
         now = monotonic()
-        for row, choice in zip(rows, choices, strict=True):
-            self._count(row, choice, now)
-            if isinstance(choice, int):
-                row.sequence.tokens.append(choice)
-            else:
-                self._end(row.sequence.serial, choice)
+        position = 0
+        while choosing:
+            rows = [self._rows[piece.sequence.serial] for piece, _ in choosing]
+            own = scores if len(choosing) == len(scores) else scores[[first + position for _, first in choosing]]
+            choices = choose([row.decoding for row in rows], torch.from_numpy(own))
+            going_on = []
+            for row, choice, (piece, first) in zip(rows, choices, choosing, strict=True):
+                self._count(row, choice, now)
+                self._counters.accepted_tokens += bool(position) and not isinstance(choice, Exception)
+                if not isinstance(choice, int):
+                    self._end(row.sequence.serial, choice)
+                    continue
+                row.take(choice)
+                if position:
+                    self._scheduler.accept(row.sequence)
+                if piece.draft[position : position + 1] == (choice,):
+                    going_on.append((piece, first))
+            choosing = going_on
+            position += 1
 
     def _count(self, row: RunningRow, choice: Choice, now: float) -> None:
         counters = self._counters

@@ -9,6 +9,7 @@ from typing import Final
 import torch
 
 from slipway.errors import internal
+from slipway.transformer.decoding.lookahead import Lookahead
 from slipway.transformer.decoding.single_rows import SingleRow, open_single_row
 from slipway.transformer.generation import Hypothesis, SequenceRequest, StartedListener
 from slipway.transformer.paged.sequence import PagedSequence
@@ -25,12 +26,26 @@ def most_tokens(row: SequenceRequest) -> int:
 class RunningRow:
     """A row from its arrival to its end. It passes its decoding's reports on to the listener."""
 
-    __slots__ = ("_listener", "_result", "arrived", "decoding", "gone", "index", "latest", "request", "sequence")
+    __slots__ = (
+        "_listener",
+        "_lookahead",
+        "_result",
+        "arrived",
+        "decoding",
+        "gone",
+        "index",
+        "latest",
+        "request",
+        "sequence",
+    )
 
     sequence: PagedSequence  # since it waits for its turn
 
-    def __init__(self, index: int, request: SequenceRequest, listener: StartedListener, arrived: float) -> None:
-        """Take row number `index` of those that the listener knows; `arrived` is a time in seconds.
+    def __init__(
+        self, index: int, request: SequenceRequest, listener: StartedListener, arrived: float, *, drafts: bool = False
+    ) -> None:
+        """Take row number `index` of those that the listener knows; `arrived` is a time in seconds. With `drafts`, it
+        guesses how it goes on.
 
         Raise an internal error for a decoding that cannot be followed.
         """
@@ -43,6 +58,7 @@ class RunningRow:
         self.gone = False  # whether its client has left
         self._listener = listener
         self._result: Sequence[Hypothesis] = ()
+        self._lookahead = Lookahead(request.ids.tolist()) if drafts else None
         self.decoding: SingleRow = open_single_row(index, request.decoding, request.ids.tolist(), self, _CPU)
 
     def wait(self, serial: int, *, now: int, cacheable: bool) -> PagedSequence:
@@ -55,6 +71,17 @@ class RunningRow:
             cacheable=cacheable,
         )
         return self.sequence
+
+    def draft(self, cost: float, most: int) -> list[int]:
+        """Return what `Lookahead.draft` does, but nothing beyond the row's limit."""
+        left = most_tokens(self.request) - len(self.sequence.tokens)
+        return [] if self._lookahead is None else self._lookahead.draft(cost, min(most, left))
+
+    def take(self, token: int) -> None:
+        """Continue the row by a token that has been chosen."""
+        if self._lookahead is not None:
+            self._lookahead.observe(token)
+        self.sequence.tokens.append(token)
 
     def token(self, row: int, token: int, log_probability: float, figure: float) -> bool:
         """Pass a token on, and note whether the client has left."""

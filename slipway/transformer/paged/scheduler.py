@@ -19,11 +19,12 @@ from slipway.transformer.paged.sequence import PagedSequence
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Tokens `begin` to `end` of a sequence, to be computed in one step."""
+    """Tokens `begin` to `end` of a sequence, to be computed in one step, and a draft of those that may follow."""
 
     sequence: PagedSequence
     begin: int
     end: int
+    draft: tuple[int, ...] = ()
 
     @property
     def scored(self) -> bool:
@@ -110,21 +111,39 @@ class PageScheduler:
         self._add_prompts(plan, budget)
         return plan
 
+    def room(self, sequence: PagedSequence, count: int) -> int:
+        """Return for how many of `count` tokens of a draft a generating sequence has room, after it has been given free
+        pages for them. Nobody gives pages up for a draft, and one is left for each sequence that runs."""
+        pool = self.pool
+        size = pool.page_size
+        needed = pool.pages_for(len(sequence.tokens) + count) - len(sequence.pages)
+        spare = pool.available - len(self._running)
+        if needed > 0 and spare > 0:
+            sequence.pages += pool.take(min(needed, spare))
+        return max(0, min(count, len(sequence.pages) * size - len(sequence.tokens)))
+
     def advance(self, pieces: Sequence[Piece]) -> None:
         """Note that pieces have been computed: the pages they filled can be found. The caller then appends the chosen
         token to each sequence whose piece was `scored`, or removes the sequence."""
         self.now += 1
         for piece in pieces:
-            sequence, size = piece.sequence, self.pool.page_size
-            sequence.computed = piece.end
-            if not sequence.cacheable:
-                continue
-            for page in range(piece.begin // size, piece.end // size):
-                self.pool.name(sequence.pages[page], sequence.key(page, size))
-            last = sequence.prompt - 1
-            if piece.begin < sequence.prompt <= piece.end and last % size:
-                page = last // size
-                self.pool.name_beginning(sequence.pages[page], sequence.beginning_key(page, size, last))
+            self._computed(piece.sequence, piece.end)
+
+    def accept(self, sequence: PagedSequence) -> None:
+        """Note that all tokens of a sequence but the newest have been computed: those of a draft were right."""
+        self._computed(sequence, len(sequence.tokens) - 1)
+
+    def _computed(self, sequence: PagedSequence, end: int) -> None:
+        begin, size = sequence.computed, self.pool.page_size
+        sequence.computed = end
+        if not sequence.cacheable:
+            return
+        for page in range(begin // size, end // size):
+            self.pool.name(sequence.pages[page], sequence.key(page, size))
+        last = sequence.prompt - 1
+        if begin < sequence.prompt <= end and last % size:
+            page = last // size
+            self.pool.name_beginning(sequence.pages[page], sequence.beginning_key(page, size, last))
 
     def _admit(self) -> None:
         """Let sequences begin, in order, as long as their tokens fit and a page is left for each that runs."""

@@ -45,6 +45,8 @@ class RunningStats:
     prompt_tokens: int  # of the prompts of all rows that began
     cached_tokens: int  # of these, found in the prefix cache
     generated_tokens: int
+    draft_tokens: int  # that were computed before it was known whether they are right
+    accepted_tokens: int  # of these, those that were: each saved its row a step
     preemptions: int  # rows that gave their pages back and were computed again
     steps: int
     finished: int  # rows that ended by themselves
@@ -67,6 +69,8 @@ class RunningCounters:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     generated_tokens: int = 0
+    draft_tokens: int = 0
+    accepted_tokens: int = 0
     preemptions: int = 0
     steps: int = 0
     finished: int = 0
@@ -89,6 +93,8 @@ class RunningCounters:
             prompt_tokens=self.prompt_tokens,
             cached_tokens=self.cached_tokens,
             generated_tokens=self.generated_tokens,
+            draft_tokens=self.draft_tokens,
+            accepted_tokens=self.accepted_tokens,
             preemptions=self.preemptions,
             steps=self.steps,
             finished=self.finished,

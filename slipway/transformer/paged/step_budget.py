@@ -35,8 +35,16 @@ class StepBudget:
         spare = (STRETCH - 1) * self._alone
         return max(min(_LEAST, self._most), min(self._most, int(spare / self._per_token)))
 
+    @property
+    def token_cost(self) -> float:
+        """The share by which one more token makes a step longer that has no prompts; 1 before it has been measured, and
+        in a step that is to be measured."""
+        if self._mixed >= _PROBE or not (self._alone and self._per_token):
+            return 1.0
+        return self._per_token / self._alone
+
     def observe(self, generating: int, prompt_tokens: int, duration: int) -> None:
-        """Learn from a step that has been computed."""
+        """Learn from a step that has been computed; tokens of drafts count as those of prompts."""
         if not prompt_tokens:
             self._mixed = 0
             self._alone = _followed(self._alone, duration)

@@ -54,6 +54,7 @@ class TorchRunning:
                     places=self._options.places,
                     step_tokens=self._options.step_tokens,
                     shared_length=shared_length(network.spec),
+                    most_drafted=self._options.most_drafted,
                 )
             return self._batch
 

@@ -184,8 +184,8 @@ def alone(directory: Path, **request: Any) -> Sink:
     [
         ({"max_new_token": 5}, "parameter 'max_new_token' is unknown: did you mean 'max_new_tokens'?"),
         (
-            {"frequency_penalty": 1},
-            "parameter 'frequency_penalty' is unknown: did you mean 'presence_penalty'?",
+            {"presense_penalty": 1},
+            "parameter 'presense_penalty' is unknown: did you mean 'presence_penalty'?",
         ),
         ({"max_new_tokens": 5, "max_tokens": 6}, "'max_new_tokens' and 'max_tokens' are the same setting"),
         ({"max_new_tokens": 2.5}, "input 'max_new_tokens': 2.5 is not a whole number"),

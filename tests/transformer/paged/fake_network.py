@@ -13,23 +13,25 @@ VOCABULARY = 50
 NOTHING = -1
 
 
-def follower(tokens: Sequence[int]) -> int:
-    """Return the token that follows `tokens`."""
+def follower(tokens: Sequence[int], memory: int = 1 << 30) -> int:
+    """Return the token that follows `tokens`, by the last `memory` of them."""
+    tokens = tokens[-memory:]
     return int.from_bytes(blake2b(repr(list(tokens)).encode(), digest_size=4).digest()) % VOCABULARY
 
 
-def alone(prompt: Sequence[int], count: int) -> list[int]:
+def alone(prompt: Sequence[int], count: int, memory: int = 1 << 30) -> list[int]:
     """Return what a row generates alone."""
     tokens = list(prompt)
     for _ in range(count):
-        tokens.append(follower(tokens))
+        tokens.append(follower(tokens, memory))
     return tokens[len(prompt) :]
 
 
 class FakeNetwork:
     """A `PagedNetwork`. Steps with a token in `broken` fail; after a token in `lost`, all scores are NaN."""
 
-    def __init__(self, page_count: int, page_size: int = 4) -> None:
+    def __init__(self, page_count: int, page_size: int = 4, memory: int = 1 << 30) -> None:
+        self._memory = memory
         self.page_count = page_count
         self.page_size = page_size
         self.broken: set[int] = set()
@@ -51,10 +53,9 @@ class FakeNetwork:
             past = int(step.past[index])
             for place, token in enumerate(step.tokens[begin:end].tolist(), past):
                 self._slots[pages[place // self.page_size], place % self.page_size] = token
-            if int(end) - 1 in scored:
-                history = self._slots[pages].reshape(-1)[: past + end - begin].tolist()
-                assert NOTHING not in history, "a token was never computed"
-                scores.append(self._scores(history))
+            history = self._slots[pages].reshape(-1)[: past + end - begin].tolist()
+            assert NOTHING not in history, "a token was never computed"
+            scores += [self._scores(history[: past + at + 1 - begin]) for at in range(begin, end) if at in scored]
         return np.array(scores, np.float32).reshape(-1, VOCABULARY)
 
     def copy_pages(self, pairs: Sequence[tuple[int, int]]) -> None:
@@ -71,7 +72,7 @@ class FakeNetwork:
         if self.lost.intersection(history):
             return np.full(VOCABULARY, np.nan)
         scores = np.zeros(VOCABULARY)
-        scores[follower(history)] = 20.0
+        scores[follower(history, self._memory)] = 20.0
         return scores
 
     def _written(self, step: PagedStep) -> list[tuple[int, int]]:
