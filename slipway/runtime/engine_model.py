@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
 from slipway.errors import SlipwayError
+from slipway.runtime.batch_metrics import BatchMetrics
 from slipway.runtime.shared_engines import SharedEngine
 from slipway.transformer.dispatch import GenerationRequest, OpenRequests, begin, dispatch
 
@@ -46,16 +47,26 @@ class EngineModel(ABC, Generic[Sink]):
         self._shared = shared
         self._engine = shared.engine
         self._open = OpenRequests()
+        self._metrics: BatchMetrics | None = None
 
     @property
     def description(self) -> str:
         """The engine that computes, and why it was chosen."""
         return self._engine.description
 
+    def publish(self, pb_utils: Any, name: str) -> None:
+        """Report the running batch of the engine as metrics of the model `name` until the model is closed. `pb_utils`
+        is Triton's module for Python models; raise what its `MetricFamily` raises."""
+        metrics = BatchMetrics(self._engine, self._shared.report, pb_utils.MetricFamily, name)
+        metrics.start()
+        self._metrics = metrics
+
     def close(self) -> None:
         """Wait until all requests have their results, and release the engine; the last model that shares it frees the
         weights."""
         self._open.wait()
+        if self._metrics is not None:
+            self._metrics.close()
         self._shared.release()
 
     def run(self, asked: Sequence[tuple[Mapping[str, np.ndarray], Sink]]) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 
 from slipway.checkpoints.checkpoint import Checkpoint
+from slipway.runtime.batch_metrics import BatchReport
 from slipway.transformer.engines import RoutingEngine, open_engine
 from slipway.transformer.generation import SequenceRequest
 from slipway.transformer.options import EngineOptions
@@ -23,6 +24,7 @@ class SharedEngine:
     key: _Key
     engine: RoutingEngine
     users: int = 0
+    report: BatchReport = field(default_factory=BatchReport)
 
     def release(self) -> None:
         """End one use; the last release frees the weights."""

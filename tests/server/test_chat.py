@@ -229,6 +229,35 @@ def test_an_answer_can_be_stopped_in_the_terminal_and_the_chat_goes_on(server, t
     assert typist.process.wait(WAIT_S) == 0
 
 
+def test_the_running_batch_and_the_answers_are_counted_under_the_names_of_vllm(server, client):
+    def of(name: str, **labels: str) -> float:
+        shown = ",".join(f'{key}="{value}"' for key, value in sorted({"model_name": "caller", **labels}.items()))
+        return counted(server, f"vllm:{name}{{{shown}}}")
+
+    before = of("prompt_tokens_total")
+    stopped = of("request_success_total", finished_reason="stop")
+    usage = client.chat.completions.create(model="caller", messages=ASKED).usage
+    assert of("prompt_tokens_total") == before + usage.prompt_tokens
+    assert of("request_success_total", finished_reason="stop") == stopped + 1
+    list(client.chat.completions.create(model="caller", messages=ASKED, stream=True))
+    for name in ("time_to_first_token_seconds", "inter_token_latency_seconds", "e2e_request_latency_seconds"):
+        assert of(f"{name}_count") >= 1
+    deadline = time.monotonic() + WAIT_S  # the engine's figures follow within a second
+    while of("prefix_cache_queries_total") < 2 * usage.prompt_tokens and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert of("prefix_cache_queries_total") >= 2 * usage.prompt_tokens
+    long = {"model": "caller", "messages": [{"role": "user", "content": "go on"}], "stream": True}
+    with client.chat.completions.create(**long) as stream:
+        next(stream)
+        while not of("num_requests_running") and time.monotonic() < deadline:
+            next(stream)
+        assert of("num_requests_running") == 1
+        assert 0 < of("kv_cache_usage_perc") <= 1
+    while of("num_requests_running") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert of("num_requests_running") == 0
+
+
 def chat(*words: str, given: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "slipway", "chat", *words]
     return subprocess.run(command, input=given, capture_output=True, text=True, timeout=300, check=False)

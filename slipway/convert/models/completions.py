@@ -11,6 +11,7 @@ true}; an event is one too: {"row": 0, "text": "a cat", "finish_reason": "stop",
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,10 @@ class TritonPythonModel:
             self.model = CompletionModel(checkpoint, parameters, name=args["model_name"])
         except SlipwayError as error:
             raise pb_utils.TritonModelException(error.message) from error
+        try:
+            self.model.publish(pb_utils, args["model_name"])
+        except pb_utils.TritonModelException as error:  # such as of a server that was started without metrics
+            logging.getLogger("slipway").info("%s: no metrics of the running batch: %s", args["model_name"], error)
 
     def execute(self, requests: list[pb_utils.InferenceRequest]) -> None:
         """Generate for all requests; those that join the running batch get their responses later."""
