@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from slipway.transformer.alibi_slopes import slopes
 from slipway.transformer.openvino.operators import AttentionOptions, Operators, PageInputs, RotaryInputs
-from slipway.transformer.openvino.stored_weights import StoredArray
+from slipway.transformer.openvino.stored_weights import GraphConstant
 from slipway.transformer.spec import Norm, Positions, QueryKeyNorm, Rotary, Stack, Transformer
 from slipway.transformer.weights import token_table
 
@@ -47,7 +47,7 @@ def rotaries(stack: Stack) -> tuple[Rotary, ...]:
     return tuple(dict.fromkeys(rotary for rotary in found if rotary is not None))
 
 
-def build(library: Any, spec: Transformer, arrays: Mapping[str, StoredArray]) -> Any:
+def build(library: Any, spec: Transformer, arrays: Mapping[str, GraphConstant]) -> Any:
     """Return the openvino.Model that computes scores float32 [scored, vocabulary]; it uses the memory of `arrays`."""
     stack = spec.output_stack
     alibi = slopes(stack.heads) if stack.positions is Positions.ALIBI else []
@@ -62,7 +62,7 @@ class _Builder:
     ops: Operators
     spec: Transformer
     stack: Stack
-    arrays: Mapping[str, StoredArray]
+    arrays: Mapping[str, GraphConstant]
     slopes: tuple[float, ...] = ()
     parameters: list[Any] = field(default_factory=list)
     angles: dict[Rotary, RotaryInputs] = field(default_factory=dict)

@@ -17,7 +17,7 @@ from slipway.openvino_library import import_openvino, kept_signal_stack
 from slipway.transformer.openvino import graph
 from slipway.transformer.openvino.quantisation import GROUPS
 from slipway.transformer.openvino.rotary import RotaryAngles
-from slipway.transformer.openvino.stored_weights import StoredArray, drop_pages
+from slipway.transformer.openvino.stored_weights import GraphConstant, drop_pages
 from slipway.transformer.paged.step import PagedStep
 from slipway.transformer.spec import Positions, Stack, Transformer
 
@@ -47,7 +47,7 @@ class CacheShape:
 class OpenVinoModel:
     """A compiled graph: one copy of the weights for any number of networks."""
 
-    def __init__(self, library: Any, spec: Transformer, arrays: Mapping[str, StoredArray], compiled: Any) -> None:
+    def __init__(self, library: Any, spec: Transformer, arrays: Mapping[str, GraphConstant], compiled: Any) -> None:
         """Take a graph that was compiled with `arrays`, whose memory it may use as long as it lives: the library does
         not hold the memory of number types that numpy lacks."""
         self._library = library
@@ -60,7 +60,7 @@ class OpenVinoModel:
 
     @classmethod
     def compile(
-        cls, spec: Transformer, arrays: Mapping[str, StoredArray], precision: str, *, threads: int
+        cls, spec: Transformer, arrays: Mapping[str, GraphConstant], precision: str, *, threads: int
     ) -> OpenVinoModel:
         """Return the model with the stored weights `arrays`, of which it keeps what the plugin does not copy.
 

@@ -11,7 +11,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from slipway.transformer.openvino.stored_weights import StoredArray
+from slipway.transformer.openvino.stored_weights import GraphConstant
 from slipway.transformer.spec import Activation
 
 
@@ -66,7 +66,7 @@ class Operators:
         """Return a small constant."""
         return self._op.constant(np.asarray(value, dtype))
 
-    def weight(self, array: StoredArray) -> Any:
+    def weight(self, array: GraphConstant) -> Any:
         """Return an array as float32 [*shape]; the plugin computes with the stored form where it can."""
         op = self._op
         if array.scales is None:
@@ -80,7 +80,7 @@ class Operators:
         spread = op.multiply(op.convert(packed, "f32"), op.unsqueeze(scales, self.constant([2], np.int64)))
         return op.reshape(spread, self.constant(array.shape, np.int64), special_zero=False)
 
-    def rows(self, table: StoredArray, ids: Any) -> Any:
+    def rows(self, table: GraphConstant, ids: Any) -> Any:
         """Return the rows float32 [ids, width] of a table [rows, width] in float32, bfloat16 or int8."""
         op, axis = self._op, self.constant(0, np.int64)
         found = op.gather(self._shared(table.values), ids, axis)
@@ -93,18 +93,18 @@ class Operators:
         """Return the rows of x [rows, width] with the given indices."""
         return self._op.gather(x, index, self.constant(0, np.int64))
 
-    def linear(self, x: Any, weight: StoredArray, bias: StoredArray | None) -> Any:
+    def linear(self, x: Any, weight: GraphConstant, bias: GraphConstant | None) -> Any:
         """Return x times the weight [out, in] plus the bias [out]."""
         result = self._op.matmul(x, self.weight(weight), False, True)
         return result if bias is None else self._op.add(result, self._shared(bias.values[None]))
 
-    def layer_norm(self, x: Any, scale: StoredArray, bias: StoredArray, epsilon: float) -> Any:
+    def layer_norm(self, x: Any, scale: GraphConstant, bias: GraphConstant, epsilon: float) -> Any:
         """Return x with mean 0 and variance 1 over the last axis, scaled and shifted."""
         op = self._op
         normal = op.mvn(x, self.constant([-1], np.int64), True, epsilon, "inside_sqrt")
         return op.add(op.multiply(normal, self._shared(scale.values)), self._shared(bias.values))
 
-    def rms_norm(self, x: Any, scale: StoredArray, epsilon: float) -> Any:
+    def rms_norm(self, x: Any, scale: GraphConstant, epsilon: float) -> Any:
         """Return x divided by its root mean square over the last axis, scaled."""
         op = self._op
         mean = op.reduce_mean(op.power(x, self.constant(2.0)), self.constant([-1], np.int64), True)

@@ -34,7 +34,7 @@ _DTYPES: Final = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtype
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class StoredArray:
+class GraphConstant:
     """An array as it is stored: `values` in the number type `form`, with float32 `scales` if that is an integer.
 
     int8: scales [out, 1]. int4: values uint8 [out, in / 2] with two numbers each, scales [out, groups].
@@ -61,7 +61,7 @@ def write(spec: Transformer, weights: Weights, directory: Path, precision: str) 
     (directory / INDEX).write_text(json.dumps(index))
 
 
-def open_stored(directory: Path) -> dict[str, StoredArray]:
+def open_stored(directory: Path) -> dict[str, GraphConstant]:
     """Return the arrays of the files as views of the mapped file.
 
     Raises INVALID_ARG if the files are not those that `write` leaves.
@@ -100,14 +100,14 @@ def _form(spec: Transformer, name: str, shape: tuple[int, ...], precision: str) 
     return precision
 
 
-def _stored(array: np.ndarray, form: str) -> StoredArray:
+def _stored(array: np.ndarray, form: str) -> GraphConstant:
     if form == "int8":
         integers, scales = int8_rows(array)
-        return StoredArray(form, array.shape, integers, scales[:, None])
+        return GraphConstant(form, array.shape, integers, scales[:, None])
     if form == "int4":
         packed, scales = int4_groups(array, group_size(array.shape[1]))
-        return StoredArray(form, array.shape, packed, scales)
-    return StoredArray(form, array.shape, np.asarray(array, _DTYPES[form]))
+        return GraphConstant(form, array.shape, packed, scales)
+    return GraphConstant(form, array.shape, np.asarray(array, _DTYPES[form]))
 
 
 def _append(file: BinaryIO, part: np.ndarray) -> tuple[int, str, tuple[int, ...]]:
@@ -118,8 +118,8 @@ def _append(file: BinaryIO, part: np.ndarray) -> tuple[int, str, tuple[int, ...]
     return place, part.dtype.name, part.shape
 
 
-def _opened(data: mmap.mmap, form: str, shape: list[int], parts: list[tuple[int, str, list[int]]]) -> StoredArray:
-    return StoredArray(form, tuple(shape), *_views(data, parts))
+def _opened(data: mmap.mmap, form: str, shape: list[int], parts: list[tuple[int, str, list[int]]]) -> GraphConstant:
+    return GraphConstant(form, tuple(shape), *_views(data, parts))
 
 
 def _views(data: mmap.mmap, parts: list[tuple[int, str, list[int]]]) -> Iterator[np.ndarray]:
@@ -128,7 +128,7 @@ def _views(data: mmap.mmap, parts: list[tuple[int, str, list[int]]]) -> Iterator
         yield np.frombuffer(data, dtype, int(np.prod(shape)), place).reshape(shape)
 
 
-def drop_pages(stored: Mapping[str, StoredArray]) -> None:
+def drop_pages(stored: Mapping[str, GraphConstant]) -> None:
     """Let the system drop the pages of the mapped file; they come back when they are read."""
     pages = MappedPages()
     for array in stored.values():

@@ -12,7 +12,7 @@ from slipway.checkpoints.huggingface.reader import read_huggingface
 from slipway.errors import SlipwayError
 from slipway.transformer.openvino.network import OpenVinoModel
 from slipway.transformer.openvino.quantisation import int4_groups, int8_rows
-from slipway.transformer.openvino.stored_weights import DATA, StoredArray, open_stored, write
+from slipway.transformer.openvino.stored_weights import DATA, GraphConstant, open_stored, write
 from tests.kits.decoder_models import VOCABULARY, save_decoder
 from tests.transformer.openvino.paged_run import PagedRun
 
@@ -29,10 +29,10 @@ def numbers(packed):
 def restored(array):
     """Return a stored array as float32."""
     if array.scales is None:
-        return StoredArray("float32", array.shape, np.asarray(array.values, np.float32))
+        return GraphConstant("float32", array.shape, np.asarray(array.values, np.float32))
     integers = array.values if array.form == "int8" else numbers(array.values)
     groups = integers.reshape(*array.scales.shape, -1) * array.scales[..., None]
-    return StoredArray("float32", array.shape, groups.reshape(array.shape).astype(np.float32))
+    return GraphConstant("float32", array.shape, groups.reshape(array.shape).astype(np.float32))
 
 
 @pytest.fixture(scope="module")
