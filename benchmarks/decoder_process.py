@@ -7,6 +7,7 @@ DIRECTORY is a Hugging Face checkpoint. Nothing here may import a module of Slip
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -19,7 +20,6 @@ import numpy as np
 
 PROMPT_TOKENS: Final = 32
 NEW_TOKENS: Final = 64
-VOCABULARY: Final = 150_000  # ids below this are plain tokens
 Generate = Callable[[np.ndarray], Any]
 
 
@@ -114,7 +114,6 @@ KINDS: Final[dict[str, Callable[[Path], Generate]]] = {
     "openvino int8": partial(slipway, "openvino int8"),
     "openvino int4": partial(slipway, "openvino int4"),
     "openvino bfloat16": partial(slipway, "openvino bfloat16"),
-    "torch int8": partial(slipway, "torch int8"),
     "transformers bfloat16": transformers,
     "CTranslate2 int8": ctranslate2,
     "optimum-intel int8": optimum,
@@ -122,14 +121,21 @@ KINDS: Final[dict[str, Callable[[Path], Generate]]] = {
 }
 
 
+def vocabulary(directory: Path) -> int:
+    """Return the number of ids of a checkpoint."""
+    size: int = json.loads((directory / "config.json").read_text())["vocab_size"]
+    return size
+
+
 def main() -> None:
     """Answer batch sizes with seconds."""
     kind, directory = sys.argv[1:]
     generate = KINDS[kind](Path(directory))
     print("ready", flush=True)
+    random = np.random.default_rng(0)  # other prompts each time: equal ones are not computed again
     for line in sys.stdin:
         rows = int(line)
-        prompts = np.random.default_rng(rows).integers(1000, VOCABULARY, (rows, PROMPT_TOKENS))
+        prompts = random.integers(1, vocabulary(Path(directory)), (rows, PROMPT_TOKENS))
         started = time.perf_counter()
         generate(prompts)
         print(time.perf_counter() - started, flush=True)

@@ -52,12 +52,15 @@ def decoders() -> list[Row]:
         write_checkpoint(directory)
         pythons = dict.fromkeys((*OURS, TRANSFORMERS, CTRANSLATE2), sys.executable)
         pythons |= {kind: found for kind, name in ELSEWHERE.items() if (found := os.environ.get(name))}
-        running = {kind: stack.enter_context(_process(python, kind, directory)) for kind, python in pythons.items()}
-        speeds = {batch: _alternating(running, batch) for batch in BATCHES}
-    return list(_rows(speeds))
+        running = {
+            kind: stack.enter_context(running_decoder(python, kind, directory)) for kind, python in pythons.items()
+        }
+        speeds = {batch: alternating(running, batch) for batch in BATCHES}
+    return list(compared(speeds))
 
 
-def _rows(speeds: Mapping[int, Mapping[str, float]]) -> Iterator[Row]:
+def compared(speeds: Mapping[int, Mapping[str, float]]) -> Iterator[Row]:
+    """Yield a row for each of our engines against each other one, from the tokens/s at each batch size."""
     for batch, found in speeds.items():
         for ours in OURS:
             for other in [kind for kind in found if kind not in OURS]:
@@ -87,7 +90,8 @@ class RunningDecoder:
 
 
 @contextmanager
-def _process(python: str, kind: str, directory: Path) -> Iterator[RunningDecoder]:
+def running_decoder(python: str, kind: str, directory: Path) -> Iterator[RunningDecoder]:
+    """Yield a process of an engine that has loaded the checkpoint in `directory`."""
     words = [python, decoder_process.__file__, kind, str(directory)]
     quiet = os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=quiet) as process:
@@ -100,7 +104,7 @@ def _process(python: str, kind: str, directory: Path) -> Iterator[RunningDecoder
         process.stdin.close()
 
 
-def _alternating(running: Mapping[str, RunningDecoder], batch: int) -> dict[str, float]:
+def alternating(running: Mapping[str, RunningDecoder], batch: int) -> dict[str, float]:
     """Return the median tokens/s of each; the first turn is only a warm-up."""
     seconds: dict[str, list[float]] = {kind: [] for kind in running}
     for turn in range(TURNS + 1):
