@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from random import Random
@@ -18,16 +19,17 @@ from typing import Final
 import numpy as np
 
 from benchmarks.report import Row
-from slipway.transformer.generation import Decoding, Hypothesis, SequenceRequest
+from slipway.transformer.generation import Decoding, Hypothesis, SequenceRequest, TransformerEngine
 from slipway.transformer.paged.options import RunningOptions
 from slipway.transformer.spec import Activation, Norm, Positions, Rotary, Stack, Transformer, standard_scale
 from slipway.transformer.weights import Array, Weights, expected_shapes
 
+ROTARY: Final = Rotary(64, base=1e6)
 SPEC: Final = Transformer(
     decoder=Stack(
         24, 896, 14, 64, 4864, 151_936, norm=Norm.RMS, norm_epsilon=1e-6, pre_norm=True, final_norm=True,
         activation=Activation.SILU, gated=True, attention_bias=True, output_bias=False, feed_forward_bias=False,
-        positions=Positions.ROTARY, rotary=Rotary(64, base=1e6), key_value_heads=2, context=32_768,
+        positions=Positions.ROTARY, rotary=ROTARY, key_value_heads=2, context=32_768,
         attention_scale=standard_scale(64),
     )
 )  # fmt: skip
@@ -45,9 +47,11 @@ def continuous() -> list[Row]:
     """Measure tokens/s, pauses between tokens, and the time to the first token with and without a shared beginning."""
     weights = random_weights(SPEC)
     arrivals = list(arriving(SPEC, REQUESTS))
-    static = _static(weights, arrivals)
-    speed, pauses, median = _running(weights, arrivals)
-    cold, warm = _first_tokens(weights)
+    with _opened(weights, RunningOptions(places=0)) as engine:
+        static = _static(engine, arrivals)
+    with _opened(weights, RunningOptions(most_drafted=0)) as engine:  # random weights repeat themselves: easy to guess
+        speed, pauses, median = _running(engine, arrivals)
+        cold, warm = _first_tokens(engine)
     return [
         Row(f"{REQUESTS} requests, {COMPUTE_TYPE}: against static batches of {STATIC}", speed, "tok/s", static, 2.0),
         Row("longest pause between two tokens, against the median", pauses * 1e3, "ms", median * 1e3, at_most=3.0),
@@ -143,19 +147,20 @@ def _generated(arrivals: Sequence[Arrival]) -> int:
     return sum(each.row.decoding.max_tokens for each in arrivals if each.row.decoding is not None)
 
 
-def _opened(weights: Mapping[str, np.ndarray], running: RunningOptions):  # type: ignore[no-untyped-def]  # noqa: ANN202
+@contextmanager
+def _opened(weights: Mapping[str, np.ndarray], running: RunningOptions) -> Iterator[TransformerEngine]:
     from slipway.cores import cpu_limit
     from slipway.transformer.torch_engine.engine import TorchEngine
 
     engine = TorchEngine.open(SPEC, weights, dtype=COMPUTE_TYPE, threads=cpu_limit(), running=running)
     warm = SequenceRequest(np.arange(100, 140), Decoding(4, end_id=NO_END))
     engine.generate([warm] * STATIC, Timed(STATIC))
-    return engine
+    yield engine
+    engine.close()
 
 
-def _static(weights: Mapping[str, np.ndarray], arrivals: Sequence[Arrival]) -> float:
+def _static(engine: TransformerEngine, arrivals: Sequence[Arrival]) -> float:
     """Return tokens/s with static batches."""
-    engine = _opened(weights, RunningOptions(places=0))
     left = list(arrivals)
     start = perf_counter()
     while left:
@@ -165,13 +170,11 @@ def _static(weights: Mapping[str, np.ndarray], arrivals: Sequence[Arrival]) -> f
         engine.generate([each.row for each in batch], Timed(len(batch)))
         del left[: len(batch)]
     duration = perf_counter() - start - arrivals[0].at
-    engine.close()
     return _generated(arrivals) / duration
 
 
-def _running(weights: Mapping[str, np.ndarray], arrivals: Sequence[Arrival]) -> tuple[float, float, float]:
+def _running(engine: TransformerEngine, arrivals: Sequence[Arrival]) -> tuple[float, float, float]:
     """Return tokens/s of the running batch, and the longest and the median pause between two tokens of a row, in s."""
-    engine = _opened(weights, RunningOptions())
     timed = Timed(len(arrivals))
     start = perf_counter()
 
@@ -185,15 +188,13 @@ def _running(weights: Mapping[str, np.ndarray], arrivals: Sequence[Arrival]) -> 
     timed.ended.wait()
     duration = perf_counter() - start - arrivals[0].at
     thread.join()
-    engine.close()
     pauses = timed.pauses
     return _generated(arrivals) / duration, max(pauses), statistics.median(pauses)
 
 
-def _first_tokens(weights: Mapping[str, np.ndarray]) -> tuple[float, float]:
+def _first_tokens(engine: TransformerEngine) -> tuple[float, float]:
     """Return the time to the first token of a prompt whose beginning nobody has computed, and of one that shares its
     first 512 tokens with it, in s."""
-    engine = _opened(weights, RunningOptions())
     shared = np.arange(1000, 1000 + SHARED_TOKENS)
     times = []
     for ending in range(2):
@@ -201,5 +202,4 @@ def _first_tokens(weights: Mapping[str, np.ndarray]) -> tuple[float, float]:
         begin, timed = perf_counter(), Timed(1)
         engine.generate([SequenceRequest(ids, replace(Decoding(1), end_id=NO_END))], timed)
         times.append(timed.tokens[0][0] - begin)
-    engine.close()
     return times[0], times[1]

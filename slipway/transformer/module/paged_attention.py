@@ -83,8 +83,8 @@ class PagedAttention:
         self.positions = _tensor(places, like)  # int64 [tokens]
         self._turns = None
         if decoder.rotation is not None:
-            lengths = _tensor(np.repeat(step.lengths, new), like)
-            self._turns = decoder.rotation.at(self.positions, lengths, longest=int(step.lengths.max()))
+            lengths = np.maximum(np.repeat(step.lengths, new), places + 1)  # a draft goes beyond its sequence
+            self._turns = decoder.rotation.at(self.positions, _tensor(lengths, like), longest=int(lengths.max()))
         self._slots = _tensor(_slots(step, places, pages.page_size), like)
         self._tails = _tensor(_tails(step, pages.page_size, pages.copied), like)
         pages.copied.clear()

@@ -24,6 +24,7 @@ from slipway.transformer.module.layer_builder import LayerBuilder
 from slipway.transformer.module.network import Network
 from slipway.transformer.paged.options import RunningOptions
 from slipway.transformer.paged.running_batch import RunningBatch, Steps
+from slipway.transformer.paged.step import PagedStep
 from slipway.transformer.spec import Positions, QueryKeyNorm, Transformer
 from slipway.transformer.torch_engine.engine import TorchEngine
 from slipway.transformer.torch_engine.paged_network import TorchPagedNetwork
@@ -221,3 +222,26 @@ def test_an_engine_that_is_closed_while_rows_run_finishes_them() -> None:
     assert [heard.results[index][0].ids for index in range(3)] == [each.ids for each in alone(spec, weights, rows)]
     with pytest.raises(SlipwayError, match="closed"):
         engine.generate(rows, heard)
+
+
+def test_a_draft_that_goes_beyond_the_positions_so_far_is_scored_as_token_by_token() -> None:
+    spec = SPECS["rotary"]
+    network = Network(spec, LayerBuilder(random_weights(spec), device=torch.device("cpu"), dtype=torch.float32))
+    tokens = np.random.default_rng(0).integers(3, 90, 258)
+    pages = np.arange(17, dtype=np.int32)
+
+    def step(paged: TorchPagedNetwork, begin: int, end: int, *, known: int) -> np.ndarray:
+        own = np.array([0, end - begin], np.int32)
+        bounds = np.array([0, len(pages)], np.int32)
+        scored = np.arange(end - begin, dtype=np.int32)
+        lengths, past = np.array([known], np.int32), np.array([begin], np.int32)
+        return paged.run(PagedStep(tokens[begin:end], own, past, pages, bounds, lengths, scored))
+
+    with torch.inference_mode():
+        drafted = TorchPagedNetwork(network, page_count=17, page_size=16)
+        step(drafted, 0, 254, known=254)
+        together = step(drafted, 254, 258, known=255)  # the tables of positions have 256 rows at first
+        single = TorchPagedNetwork(network, page_count=17, page_size=16)
+        step(single, 0, 254, known=254)
+        alone = [step(single, place, place + 1, known=place + 1)[0] for place in range(254, 258)]
+    np.testing.assert_allclose(together, np.stack(alone), rtol=1e-3, atol=1e-4)
