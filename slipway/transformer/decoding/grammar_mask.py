@@ -28,14 +28,22 @@ class GrammarMask:
             return scores
         texts = [tuple(ids[self._skipped :]) for ids in generated]
         self._states = {text: self._reached(text, alone=len(texts) == 1) for text in texts}
-        allowed = np.stack([self._states[text].allowed() for text in texts])
-        forbidden = torch.ones(scores.shape, dtype=torch.bool)
-        known = min(allowed.shape[1], scores.shape[1])
-        forbidden[:, :known] = torch.from_numpy(~allowed[:, :known])
-        forbidden = forbidden.to(scores.device)
-        left = scores.masked_fill(forbidden, -torch.inf)
-        some = (left > -torch.inf).any(dim=-1, keepdim=True)
-        return left if bool(some.all()) else torch.where(some, left, own.masked_fill(forbidden, -torch.inf))
+        allowed = self._allowed(texts, scores)
+        nothing = scores.new_tensor(-torch.inf)
+        left = torch.where(allowed, scores, nothing)
+        best = left.amax(dim=-1, keepdim=True)
+        if bool((best > -torch.inf).all()):
+            return left
+        some = (left > -torch.inf).any(dim=-1, keepdim=True)  # a maximum is NaN if any score is
+        return torch.where(some, left, torch.where(allowed, own, nothing))
+
+    def _allowed(self, texts: Sequence[tuple[int, ...]], scores: Tensor) -> Tensor:
+        """Return bool [n, vocabulary]; tokens beyond the grammar's vocabulary are not allowed."""
+        rows = [self._states[text].allowed()[: scores.shape[1]] for text in texts]
+        missing = scores.shape[1] - len(rows[0])
+        if missing:
+            rows = [np.pad(row, (0, missing)) for row in rows]
+        return torch.from_numpy(rows[0][None] if len(rows) == 1 else np.stack(rows)).to(scores.device)
 
     def _reached(self, text: tuple[int, ...], *, alone: bool) -> GrammarState:
         """Return the state after a text, which continues one of the last step's."""

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from math import log
 from typing import Final
 
-_RUNS: Final = (4, 2)  # tokens that must have come before, longest first
-_MOST_KNOWN: Final = 1 << 16  # tokens of a prompt that are indexed, the last ones
-_FIRST: Final = 0.5  # the share of right guesses, before anything is known
+_RUN: Final = 3  # tokens that must have come before
+_MOST_KNOWN: Final = 4096  # tokens of a prompt that are indexed, the last ones; they take 0.7 MiB
+FIRST_SHARE: Final = 0.5  # of right guesses, before anything is known
 _SURE: Final = 0.98  # of which no share is above
 _MEMORY: Final = 8  # guesses: how quickly the share follows
 
@@ -31,22 +31,19 @@ class PromptLookup:
     def append(self, token: int) -> None:
         """Continue the sequence."""
         tokens = self._tokens
-        for size in _RUNS:
-            if len(tokens) >= size:
-                self._after[tuple(tokens[-size:])] = len(tokens)
+        if len(tokens) >= _RUN:
+            self._after[tuple(tokens[-_RUN:])] = len(tokens)
         tokens.append(token)
 
     def guess(self, count: int) -> list[int]:
         """Return up to `count` tokens that may follow, none if the last tokens are new; a repetition goes
         on."""
         tokens = self._tokens
-        for size in _RUNS:
-            place = self._after.get(tuple(tokens[-size:])) if len(tokens) >= size else None
-            if place is not None:
-                found = tokens[place : place + count]
-                period = len(tokens) - place
-                return [found[at % period] for at in range(count)]
-        return []
+        place = self._after.get(tuple(tokens[-_RUN:]))
+        if place is None:
+            return []
+        found = tokens[place : place + count]
+        return [found[at % (len(tokens) - place)] for at in range(count)]
 
 
 class Lookahead:
@@ -54,7 +51,7 @@ class Lookahead:
 
     def __init__(self, prompt: Sequence[int]) -> None:
         self._lookup = PromptLookup(prompt)
-        self.share = _FIRST  # of guesses that were right
+        self.share = FIRST_SHARE  # of guesses that were right
 
     def draft(self, cost: float, most: int) -> list[int]:
         """Return up to `most` tokens to compute with the newest one: those that are likely enough to be right, when one

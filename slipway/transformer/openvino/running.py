@@ -46,6 +46,7 @@ class OpenVinoRunning:
                     places=self._options.places or PLACES,
                     step_tokens=self._options.step_tokens,
                     shared_length=self._shared_length,
+                    most_drafted=self._options.most_drafted,
                 )
             return self._batch
 

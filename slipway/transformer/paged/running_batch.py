@@ -78,8 +78,7 @@ class RunningBatch:
         Raise `SlipwayError` for rows that cannot run; then none of them does.
         """
         arrived = monotonic()
-        drafts = self._most_drafted > 0
-        opened = [RunningRow(index, row, listener, arrived, drafts=drafts) for index, row in enumerate(rows)]
+        opened = [RunningRow(index, row, listener, arrived) for index, row in enumerate(rows)]
         with self._lock:
             self._arrivals.extend(opened)
             begins, self._stepping = not self._stepping, True

@@ -9,7 +9,7 @@ from typing import Final
 import torch
 
 from slipway.errors import internal
-from slipway.transformer.decoding.lookahead import Lookahead
+from slipway.transformer.decoding.lookahead import FIRST_SHARE, Lookahead, worthwhile
 from slipway.transformer.decoding.single_rows import SingleRow, open_single_row
 from slipway.transformer.generation import Hypothesis, SequenceRequest, StartedListener
 from slipway.transformer.paged.sequence import PagedSequence
@@ -41,11 +41,8 @@ class RunningRow:
 
     sequence: PagedSequence  # since it waits for its turn
 
-    def __init__(
-        self, index: int, request: SequenceRequest, listener: StartedListener, arrived: float, *, drafts: bool = False
-    ) -> None:
-        """Take row number `index` of those that the listener knows; `arrived` is a time in seconds. With `drafts`, it
-        guesses how it goes on.
+    def __init__(self, index: int, request: SequenceRequest, listener: StartedListener, arrived: float) -> None:
+        """Take row number `index` of those that the listener knows; `arrived` is a time in seconds.
 
         Raise an internal error for a decoding that cannot be followed.
         """
@@ -58,7 +55,7 @@ class RunningRow:
         self.gone = False  # whether its client has left
         self._listener = listener
         self._result: Sequence[Hypothesis] = ()
-        self._lookahead = Lookahead(request.ids.tolist()) if drafts else None
+        self._lookahead: Lookahead | None = None  # from the first step on in which a guess would pay
         self.decoding: SingleRow = open_single_row(index, request.decoding, request.ids.tolist(), self, _CPU)
 
     def wait(self, serial: int, *, now: int, cacheable: bool) -> PagedSequence:
@@ -75,7 +72,11 @@ class RunningRow:
     def draft(self, cost: float, most: int) -> list[int]:
         """Return what `Lookahead.draft` does, but nothing beyond the row's limit."""
         left = most_tokens(self.request) - len(self.sequence.tokens)
-        return [] if self._lookahead is None else self._lookahead.draft(cost, min(most, left))
+        if self._lookahead is None:
+            if not worthwhile(FIRST_SHARE, cost):
+                return []
+            self._lookahead = Lookahead(self.sequence.tokens)
+        return self._lookahead.draft(cost, min(most, left))
 
     def take(self, token: int) -> None:
         """Continue the row by a token that has been chosen."""

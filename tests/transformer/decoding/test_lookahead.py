@@ -10,15 +10,14 @@ from slipway.transformer.decoding.lookahead import Lookahead, PromptLookup, wort
 
 
 def reference(tokens: list[int], count: int) -> list[int]:
-    """What follows the latest earlier place of the last four tokens, or else of the last two."""
-    for size in (4, 2):
-        places = [at for at in range(len(tokens) - size) if tokens[at : at + size] == tokens[-size:]]
-        if len(tokens) >= size and places:
-            grown = list(tokens)
-            for _ in range(count):
-                grown.append(grown[places[-1] + size + len(grown) - len(tokens)])
-            return grown[len(tokens) :]
-    return []
+    """What follows the latest earlier place of the last three tokens."""
+    places = [at for at in range(len(tokens) - 3) if tokens[at : at + 3] == tokens[-3:]]
+    if not places:
+        return []
+    grown = list(tokens)
+    for _ in range(count):
+        grown.append(grown[places[-1] + 3 + len(grown) - len(tokens)])
+    return grown[len(tokens) :]
 
 
 @pytest.mark.parametrize("vocabulary", [2, 4, 30])
@@ -36,17 +35,16 @@ def test_a_guess_is_what_followed_the_latest_place_of_the_last_tokens(vocabulary
 
 def test_a_repetition_goes_on():
     assert PromptLookup([7, 8, 9, 7, 8, 9, 7, 8]).guess(7) == [9, 7, 8, 9, 7, 8, 9]
-    assert PromptLookup([5, 5, 5]).guess(3) == [5, 5, 5]
+    assert PromptLookup([5, 5, 5, 5]).guess(3) == [5, 5, 5]
     assert PromptLookup([1, 2, 3]).guess(3) == []
     assert PromptLookup([]).guess(3) == []
 
 
 def test_only_the_end_of_a_long_prompt_is_known():
-    lookup = PromptLookup([1, 2, 3] + [9] * (1 << 16))
-    assert len(lookup._after) <= 3
-    lookup.append(1)
-    lookup.append(2)
+    lookup = PromptLookup([1, 2, 3, 4] + [9] * 4095 + [8, 9] + [1, 2, 3])
     assert lookup.guess(1) == []
+    assert len(lookup._after) <= 6
+    assert PromptLookup([1, 2, 3, 4] + [9] * 400 + [1, 2, 3]).guess(1) == [4]
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def test_a_row_does_not_fail_because_of_its_draft():
     first, second = alone([1], 2, MEMORY)
     wrong = (second + 1) % 50
     heard = Heard()
-    batch.batch.start([row([1, first, wrong, 3, 1], 12)], heard)  # after 1 and `first`, `wrong` is guessed
+    batch.batch.start([row([3, 1, first, wrong, 3, 1], 12)], heard)  # `wrong` is guessed after 3, 1, `first`
     batch.step()
     batch.network.broken.add(wrong)
     tokens = len(batch.network.steps)
