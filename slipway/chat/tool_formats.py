@@ -45,7 +45,8 @@ class ToolFormat:
     plain_ids: bool = False
 
 
-_LLAMA: Final = ToolFormat(
+# Also what is read of a model that can write nothing but calls.
+PLAIN_CALLS: Final = ToolFormat(
     "<|python_tag|>", "", read_json_calls, ("<|python_tag|>",), special=("<|python_tag|>",), bare=True
 )
 _BARS: Final = ToolFormat(
@@ -90,7 +91,7 @@ TOOL_FORMATS: Final[Mapping[str, ToolFormat]] = {
     ),
     "granite": _BARS,
     "phi4_mini_json": ToolFormat(_BARS.start, _BARS.end, _BARS.read, ("<|tool|>",), special=_BARS.special),
-    "llama3_json": _LLAMA,
+    "llama3_json": PLAIN_CALLS,
 }
 # Templates of Llama 3.2 describe the form without its mark.
 _ALSO: Final = {"llama3_json": ("<|start_header_id|>", '"parameters"')}

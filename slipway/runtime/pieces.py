@@ -2,9 +2,8 @@
 
 A token may be only part of a character, and a tokenizer may decode a token differently once the next one is known;
 such tokens wait for the next one, and so do spaces that the next text may remove. A tokenizer with tokens for bytes
-(Llama) makes replacement characters of a whole run of bytes if any of them is not part of a character: what has been
-sent before that stays as it is. Depends only on the `tokenizers`
-library.
+(Llama) makes replacement characters of a whole run of bytes if any of them is not part of a character, so a run is
+known at its end. Depends only on the `tokenizers` library.
 """
 
 from __future__ import annotations

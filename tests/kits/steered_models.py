@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 END: Final = "<|endoftext|>"
+POSITIONS: Final = 1 << 14  # so many tokens take longer to generate than a test needs to stop them
 _SURE: Final = 10.0  # how far the following token is above all others
 
 
@@ -118,4 +119,6 @@ _ANSWERS: Final = {
 def write_tool_caller(directory: Path) -> Path:
     """Write a model that calls the function `distance` if it has tools, speaks of its result, and goes on for ever when
     told to."""
-    return write_steered(directory, _ANSWERS, TOOL_TEMPLATE, special=("<tool_call>", "</tool_call>"), positions=4096)
+    return write_steered(
+        directory, _ANSWERS, TOOL_TEMPLATE, special=("<tool_call>", "</tool_call>"), positions=POSITIONS
+    )

@@ -24,7 +24,7 @@ from benchmarks.serving import RunningServer
 from slipway.convert.conversion import convert
 from slipway.convert.options import ConvertOptions
 from tests.kits.servers import served
-from tests.kits.steered_models import write_tool_caller
+from tests.kits.steered_models import POSITIONS, write_tool_caller
 
 ASKED: list[Any] = [{"role": "user", "content": "How far is the Moon?"}]
 TOOL: dict[str, Any] = {
@@ -42,6 +42,8 @@ SETTINGS: dict[str, Any] = {"model": "caller", "messages": ASKED, "tools": [TOOL
 def repository(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("tools")
     convert(write_tool_caller(root / "source"), ConvertOptions("caller", root / "models", "torch", precision="fp32"))
+    with (root / "models/caller-completions/config.pbtxt").open("a") as config:
+        config.write(f'parameters {{ key: "LONGEST_OUTPUT" value {{ string_value: "{POSITIONS}" }} }}\n')
     return root / "models"
 
 
@@ -111,11 +113,25 @@ def test_clients_that_set_the_usual_values_are_understood(client):
     assert client.chat.completions.create(**plain, tool_choice="none").choices[0].finish_reason == "stop"
 
 
+IMPOSSIBLE = {"type": "function", "function": {"name": "f", "parameters": {"type": 7}}}
 REFUSED = [
     ({"tools": [TOOL, TOOL]}, None, "has the name 'distance'"),
     ({"tools": [TOOL] * 10_000}, "array_above_max_length", "at most 128"),
     ({"tools": [{**TOOL, "functio": 1}]}, "unknown_parameter", "did you mean 'function'"),
-    ({"tool_choice": {"type": "function", "function": {"name": "distance"}}}, "unsupported_parameter", "'distance'"),
+    ({"tool_choice": {"type": "function", "function": {"name": "distances"}}}, None, "did you mean 'distance'"),
+    (
+        {"tool_choice": "required", "response_format": {"type": "json_object"}},
+        None,
+        "calls of tools and of another form",
+    ),
+    (
+        {
+            "tool_choice": "required",
+            "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": 7}}}],
+        },
+        None,
+        "'tools' cannot be forced",
+    ),
 ]
 
 
@@ -125,6 +141,40 @@ def test_tools_that_are_not_valid_are_refused(client, fields, code, text):
         client.chat.completions.create(**{**SETTINGS, **fields})
     assert text in caught.value.message
     assert caught.value.code == code
+
+
+MOONS = {
+    "type": "function",
+    "function": {
+        "name": "moons",
+        "parameters": {
+            "type": "object",
+            "properties": {"of": {"$ref": "#/$defs/Planet"}, "most": {"type": "integer", "minimum": 0, "maximum": 9}},
+            "required": ["of", "most"],
+            "additionalProperties": False,
+            "$defs": {"Planet": {"enum": ["Earth", "Mars"]}},
+        },
+    },
+}
+FORCED = {"type": "function", "function": {"name": "moons"}}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("choice", ["required", FORCED], ids=["any", "named"])
+def test_a_required_call_follows_the_schema_whatever_the_model_would_say(client, choice, stream):
+    given = {**SETTINGS, "tools": [MOONS], "tool_choice": choice, "parallel_tool_calls": False, "max_tokens": 200}
+    if stream:
+        with client.chat.completions.stream(**given) as events:
+            found = events.get_final_completion().choices[0]
+    else:
+        found = client.chat.completions.create(**given).choices[0]
+    assert found.finish_reason == "tool_calls"
+    assert not found.message.content
+    (call,) = found.message.tool_calls
+    arguments = json.loads(call.function.arguments)
+    assert (call.function.name, set(arguments)) == ("moons", {"of", "most"})
+    assert arguments["of"] in ("Earth", "Mars")
+    assert arguments["most"] in range(10)
 
 
 def test_langchain_binds_tools(server):
@@ -174,13 +224,16 @@ class Typist:
     def type(self, text: str) -> None:
         os.write(self._terminal, text.encode())
 
-    def sees(self, text: str) -> None:
-        """Read until a text has come; fail if it does not."""
+    def sees(self, text: str, *, pressing: str = "") -> None:
+        """Read until a text has come, and press a key every second if one is given: a signal that arrives before the
+        terminal is read waits for the next key. Fail if the text does not come."""
         deadline = time.monotonic() + WAIT_S
         while text not in self._seen:
-            ready, _, _ = select.select([self._terminal], [], [], max(0, deadline - time.monotonic()))
-            assert ready, f"{text!r} did not come after {self._seen[-500:]!r}"
-            self._seen += os.read(self._terminal, 4096).decode(errors="replace")
+            assert time.monotonic() < deadline, f"{text!r} did not come after {self._seen[-500:]!r}"
+            self.type(pressing)
+            ready, _, _ = select.select([self._terminal], [], [], 1)
+            if ready:
+                self._seen += os.read(self._terminal, 4096).decode(errors="replace")
         self._seen = self._seen.partition(text)[2]
 
     def leave(self) -> None:
@@ -223,8 +276,8 @@ def test_an_answer_can_be_stopped_in_the_terminal_and_the_chat_goes_on(server, t
     typist.type("How far?\n")
     typist.sees("No tools here.")
     typist.sees(">>> ")
-    typist.type("\x03")
-    typist.sees("ends the chat")
+    typist.sees("ends the chat", pressing="\x03")
+    typist.sees(">>> ")
     typist.type("\x04")
     assert typist.process.wait(WAIT_S) == 0
 

@@ -141,11 +141,16 @@ class Wishes:
                 f"{self.file} sets forced_bos_token_id, which transformers applies only to prompts of one token; the "
                 "served model ignores it"
             )
-        if self.values.get("max_new_tokens") is None and self.values.get("max_length") is None:
+        if not self.limited:
             yield (
                 f"{self.file} does not set a length: the served model generates up to {_DEFAULT_TOKENS} tokens unless "
                 f"a request sets a limit; transformers stops after {_THEIR_TOKENS}"
             )
+
+    @property
+    def limited(self) -> bool:
+        """Whether the checkpoint itself limits the length."""
+        return self.values.get("max_new_tokens") is not None or self.values.get("max_length") is not None
 
     def _lengths(self, found: Mapping[str, str], *, continues: bool, rows: int) -> dict[str, str]:
         """Return the lengths. New tokens take precedence over totals, which include the prompt or the start token."""

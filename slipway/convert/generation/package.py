@@ -118,7 +118,10 @@ def write_generation_models(
         text.tokenizer.save(str(directory / config.name / VERSION / TOKENIZER))
     if text.chat is not None:
         write_templates(directory / tokenizing.name / VERSION, text.chat)
-    completing = _completions(name, _stream_parameters(name, source, variant) | cleaned)
+    parameters = _stream_parameters(name, source, variant) | cleaned
+    if not source.limited:
+        parameters.pop("max_output_len", None)  # a chat ends by itself, or where there is no more room
+    completing = _completions(name, parameters)
     write_python_model(directory / completing.name, completing, "completions")
     _write_warmup(directory / completing.name, source)
     ensemble = _ensemble(name, spoken)

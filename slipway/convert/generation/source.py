@@ -45,7 +45,8 @@ _UNBOUNDED: Final = 1 << 20  # transformers writes a huge number where a tokeniz
 @dataclass(frozen=True, slots=True)
 class GenerationSource:
     """A checkpoint that generates text. `max_length` is the limit of the input in tokens, including special ones;
-    `defaults` are parameters of the config by name; `notes` lists how the served model differs from transformers."""
+    `defaults` are parameters of the config by name; `notes` lists how the served model differs from transformers.
+    `limited` says that the checkpoint itself limits the length of what it generates."""
 
     directory: Path
     checkpoint: HuggingFaceCheckpoint
@@ -53,6 +54,7 @@ class GenerationSource:
     max_length: int
     defaults: Mapping[str, str]
     notes: tuple[str, ...]
+    limited: bool = False
 
     @property
     def spec(self) -> Transformer:
@@ -114,6 +116,7 @@ def read_generation_source(directory: Path, task: Task | None) -> GenerationSour
         max_length=min(rows - kept, _UNBOUNDED, *declared_lengths(directory)),
         defaults=defaults,
         notes=(*_notes(wishes, checkpoint), *tokenizer_notes(directory, chats=True)),
+        limited=wishes.limited,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from slipway.chat.renderer import shared_renderer
 from slipway.chat.templates import read_templates
-from slipway.chat.tool_formats import TOOL_FORMATS
+from slipway.chat.tool_formats import PLAIN_CALLS, TOOL_FORMATS
 from slipway.config.purpose import Use
 from slipway.errors import Code, SlipwayError
 from slipway.rest.context import Context
@@ -24,6 +24,7 @@ from slipway.rest.openai.completion_answer import CompletionJob, answer_completi
 from slipway.rest.openai.completion_forms import ChatForm
 from slipway.rest.openai.completions import own_settings
 from slipway.rest.openai.errors import ApiError
+from slipway.rest.openai.forced_calls import forced_grammar
 from slipway.rest.openai.prompts import check_count, check_room, encode_prompts, open_text_side
 from slipway.rest.openai.reading import read_request
 from slipway.rest.openai.refused_fields import OF_CHATS, refuse_fields
@@ -33,6 +34,7 @@ from slipway.rest.openai.structured import checked_structure
 from slipway.rest.openai.texts import counted_refusals
 from slipway.rest.openai.tool_forms import ToolChatForm
 from slipway.rest.openai.tools import ToolPlan, plan_tools
+from slipway.runtime.grammars.source import GrammarSource
 
 
 class ChatRequest(GenerationFields, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -83,17 +85,27 @@ async def _planned(context: Context, model: ServedModel, request: ChatRequest) -
         limit=request.max_completion_tokens if request.max_tokens is None else request.max_tokens,
         usual_limit=None,
         logprobs=(request.top_logprobs or 0) if request.logprobs else None,
-        grammar=await checked_structure(request, request.n or 1),
+        grammar=await _grammar(request, tools),
     )
     check_count(1, plan.count)
     text = await _text(context, model, request, tools)
     ids = await encode_prompts(tokenizer, [text], "messages", special=False)
     check_room(model, ids, plan, "messages")
-    form = TOOL_FORMATS.get(model.purpose.tool_calls)
+    form = PLAIN_CALLS if tools.forced else TOOL_FORMATS.get(model.purpose.tool_calls)
     if form is None or not tools.shown:
         return CompletionJob(model, ChatForm(), plan, ids)
     plan = replace(plan, order={**plan.order, "special_tokens": form.special})
     return CompletionJob(model, ToolChatForm(form, tools), plan, ids)
+
+
+async def _grammar(request: ChatRequest, tools: ToolPlan) -> GrammarSource | None:
+    """Return what the text must be, None if that is open; raise `ApiError` if it cannot be that."""
+    grammar = await checked_structure(request, request.n or 1)
+    if not tools.forced:
+        return grammar
+    if grammar is not None:
+        raise ApiError("The text cannot be calls of tools and of another form: leave out one of them.", "tool_choice")
+    return await forced_grammar(tools)
 
 
 async def _text(context: Context, model: ServedModel, request: ChatRequest, tools: ToolPlan) -> str:

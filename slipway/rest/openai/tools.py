@@ -24,17 +24,19 @@ _FUNCTION: Final[dict[str, tuple[type, str]]] = {
     "parameters": (dict, "an object"),
     "strict": (bool, "true or false"),  # accepted without effect: arguments are not held to their schema
 }
+_CHOICE: Final = "tool_choice"
 _CHOICES: Final = ("none", "auto", "required")
 
 
 @dataclass(frozen=True, slots=True)
 class ToolPlan:
-    """What is shown to the model, as it came; the names of the functions, and whether calls are looked for. With
-    `single`, only the first call counts."""
+    """What is shown to the model, as it came, and the names of the functions. With `single`, only the first call
+    counts. The text has to be calls of those in `forced`, if there are any."""
 
     shown: Sequence[dict[str, Any]] = ()
     names: frozenset[str] = frozenset()
     single: bool = False
+    forced: frozenset[str] = frozenset()
 
 
 def plan_tools(tools: Any, choice: Any, parallel: Any) -> ToolPlan:
@@ -43,9 +45,11 @@ def plan_tools(tools: Any, choice: Any, parallel: Any) -> ToolPlan:
         raise _wrong_type("parallel_tool_calls", "true or false")
     given = _checked(tools)
     names = frozenset(each["function"]["name"] for each in given)
-    if not _may_call(choice, names):
+    if choice == "none" or (choice in (None, "auto") and not given):
         return ToolPlan()
-    return ToolPlan(given, names, single=parallel is False)
+    forced = frozenset[str]() if choice in (None, "auto") else _forced(choice, names)
+    single = parallel is False or isinstance(choice, dict)
+    return ToolPlan(given, names, single=single, forced=forced)
 
 
 def _checked(tools: Any) -> Sequence[dict[str, Any]]:
@@ -112,37 +116,29 @@ def _check_name(name: str, where: str) -> None:
         )
 
 
-def _may_call(choice: Any, names: frozenset[str]) -> bool:
-    """Return whether the model may call tools; raise `ApiError` for a choice that is unknown or not possible."""
-    if choice is None or choice == "auto":
-        return bool(names)
-    if choice == "none":
-        return False
+def _forced(choice: Any, names: frozenset[str]) -> frozenset[str]:
+    """Return the functions of which the model has to call one; raise `ApiError` for a choice that is unknown or not
+    possible."""
     if choice == "required":
-        raise _not_forced("'required'")
+        if not names:
+            raise ApiError(
+                "'tool_choice' is not supported as 'required' without tools.", _CHOICE, kind="unsupported_parameter"
+            )
+        return names
     function = choice.get("function") if isinstance(choice, dict) and choice.get("type") == "function" else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         near = nearest_or_all(choice, _CHOICES) if isinstance(choice, str) else ""
         raise ApiError(
             "Invalid value for 'tool_choice': expected 'none', 'auto', 'required' or "
             f'{{"type": "function", "function": {{"name": ...}}}}{near}',
-            "tool_choice",
+            _CHOICE,
             kind="invalid_value",
         )
     name = function["name"]
     if name not in names:
         known = nearest_or_all(name, names) if names else ": the request has no tools"
-        raise ApiError(f"'tool_choice' names the unknown function '{shown(name)}'{known}", "tool_choice")
-    raise _not_forced(f"the function '{name}'")
-
-
-def _not_forced(what: str) -> ApiError:
-    return ApiError(
-        f"'tool_choice' is not supported as {what}: the models of this server cannot be forced to call a tool; specify "
-        "'auto'.",
-        "tool_choice",
-        kind="unsupported_parameter",
-    )
+        raise ApiError(f"'tool_choice' names the unknown function '{shown(name)}'{known}", _CHOICE)
+    return frozenset((name,))
 
 
 def _wrong_type(where: str, expected: str) -> ApiError:

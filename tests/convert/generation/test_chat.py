@@ -39,6 +39,8 @@ def test_the_templates_stand_beside_the_tokenizer_and_the_ensemble_says_where(so
         encoder="m-model",
         completions="m-completions",
     )
+    completing = parse_config((tmp_path / "models/m-completions/config.pbtxt").read_text(), "m-completions")
+    assert "max_output_len" not in completing.parameters  # a chat without a limit goes on while there is room
     (note,) = [note for note in converted.report.notes if "chat template" in note]
     assert note == (
         "the chat template 'hostile' is not served because transformers cannot render any conversation with it"

@@ -30,6 +30,14 @@ def test_without_tools_or_with_the_choice_none_there_is_nothing_to_show():
         assert plan_tools(tools, choice, True) == ToolPlan()
 
 
+def test_a_call_can_be_required_of_any_function_or_of_one():
+    given = [FULL, tool("now")]
+    names = frozenset({"distance", "now"})
+    assert plan_tools(given, "required", None) == ToolPlan(given, names, forced=names)
+    assert plan_tools(given, "required", False).single
+    assert plan_tools(given, FORCED, None) == ToolPlan(given, names, single=True, forced=frozenset({"distance"}))
+
+
 def test_calls_may_be_limited_to_one():
     assert plan_tools([FULL], None, False).single
     assert not plan_tools([FULL], None, True).single
@@ -56,8 +64,7 @@ def test_calls_may_be_limited_to_one():
         ([FULL], "auto ", "tool_choice", "did you mean 'auto'"),
         ([FULL], 7, "tool_choice", "expected 'none', 'auto'"),
         ([FULL], {"type": "allowed_tools"}, "tool_choice", "expected 'none', 'auto'"),
-        ([FULL], "required", "tool_choice", "cannot be forced"),
-        ([FULL], FORCED, "tool_choice", "cannot be forced"),
+        (None, "required", "tool_choice", "without tools"),
         ([tool("distances")], FORCED, "tool_choice", "did you mean 'distances'"),
         (None, FORCED, "tool_choice", "the request has no tools"),
     ],
