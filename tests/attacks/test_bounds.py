@@ -21,7 +21,7 @@ MIB = 2**20
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
 BUDGET = 8 * MIB
-FLAGS = (f"--max-buffered-bytes={BUDGET}", f"--grpc-max-message-bytes={4 * MIB}", "--grpc-engine=grpcio")
+FLAGS = (f"--max-buffered-bytes={BUDGET}", f"--grpc-max-message-bytes={4 * MIB}", "--grpc-engine=asyncio")
 SIXTEEN = {"inputs": [{"name": "INPUT0", "datatype": "FP32", "shape": [1, 16], "data": [0.0] * 16}]}
 
 

@@ -26,7 +26,7 @@ def target(tmp_path_factory) -> Iterator[AttackTarget]:
     for name, (kind, dims, batch) in MODELS.items():
         (models / name / "1").mkdir(parents=True)
         (models / name / "config.pbtxt").write_text(CONFIG.format(kind=kind, dims=dims, batch=batch))
-    flags = ("--model-control-mode=explicit", "--load-model=*", "--grpc-engine=grpcio")
+    flags = ("--model-control-mode=explicit", "--load-model=*", "--grpc-engine=asyncio")
     with running_server(models, *flags) as running:
         http, grpc = http_address(f"http://{running.http}"), grpc_address(running.grpc)
         yield AttackTarget(http, grpc, pid=running.pid)

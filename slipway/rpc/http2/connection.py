@@ -13,6 +13,7 @@ from slipway.rpc.http2.frames import Http2Code, Http2Error
 from slipway.rpc.http2.heads import MAX_HEAD
 from slipway.rpc.http2.intake import MAX_STREAMS, STREAM_WINDOW, WINDOW, CallFront, Http2Limits, Intake
 
+MAX_CONNECTIONS: Final = 10_000  # of all clients; further ones are closed at once
 _CALLS_PER_TURN: Final = 64  # then other connections have their turn
 _FRAMES_PER_TURN: Final = 1024
 _SETTINGS: Final = frames.settings(
@@ -44,7 +45,9 @@ class Http2Connection(Intake, asyncio.Protocol):
         """Greet the client."""
         self._transport = transport  # type: ignore[assignment]  # asyncio's TCP transport
         encrypted = transport.get_extra_info("ssl_object")
-        if encrypted is not None and encrypted.selected_alpn_protocol() != "h2":
+        is_other = encrypted is not None and encrypted.selected_alpn_protocol() != "h2"
+        if is_other or len(self._connections) >= MAX_CONNECTIONS:
+            self._is_closed = True
             self._transport.abort()
             return
         self.peer = _peer(transport.get_extra_info("peername"))

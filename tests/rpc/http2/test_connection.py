@@ -109,10 +109,10 @@ class CallFront:
 class Client:
     """The client's side; `said` are the frames of the server since the last look."""
 
-    def __init__(self, limits=LIMITS):
+    def __init__(self, limits=LIMITS, connections=None):
         self.front = CallFront()
         self.transport = Transport()
-        self.connections = set()
+        self.connections = set() if connections is None else connections
         self.connection = Http2Connection(self.front, limits, self.connections)
         self.connection.connection_made(self.transport)
         self.decoder = Decoder()
@@ -232,6 +232,21 @@ def test_pieces_of_any_size_mean_the_same(data_):
             if start < end:
                 client.say(stream[start:end])
         assert client.answers() == {1: (message(b"one"), OK), 5: (message(b"padded"), OK), 9: (message(b"t"), OK)}
+
+    asyncio.run(run())
+
+
+def test_connections_beyond_the_most_are_closed_at_once(monkeypatch):
+    async def run():
+        monkeypatch.setattr(connection_module, "MAX_CONNECTIONS", 2)
+        connections = set()
+        clients = [Client(connections=connections) for _ in range(3)]
+        assert [client.transport.is_aborted for client in clients] == [False, False, True]
+        clients[2].say(OPENING, request(1, b"x"))
+        assert clients[2].said() == []
+        clients[2].connection.connection_lost(None)
+        clients[0].connection.connection_lost(None)
+        assert not Client(connections=connections).transport.is_aborted
 
     asyncio.run(run())
 
