@@ -24,7 +24,7 @@ from slipway.transformer.paged.step import PagedStep
 from slipway.transformer.spec import Stack
 
 _SPREAD = 4  # pages by which the lengths in a grid may differ, ...
-_SHARE = 1.25  # ... or as a factor: beyond, another grid costs less than the keys that nobody needs
+_SHARE = 1.5  # ... or as a factor: beyond, another grid costs less than the keys that nobody needs
 
 
 class KeyValuePages:
