@@ -37,5 +37,5 @@ def test_fast_needs_something_to_swap_in():
 
 
 def test_a_value_that_the_converter_does_not_know_is_refused():
-    with pytest.raises(SlipwayError, match=r"invalid argument int3; expected one of auto, fp32, fp16, bf16, int8, int4"):
+    with pytest.raises(SlipwayError, match=r"invalid argument int3; expected one of auto, fp32, fp16, bf16, int8"):
         parse_options(["a", "--precision=int3"])

@@ -18,7 +18,8 @@ from slipway.convert.directory import Task
 from slipway.convert.encoders.families import GENERATING
 from slipway.convert.generation.gate import Question, judge
 from slipway.convert.generation.reference import Generated
-from slipway.convert.generation.source import TASKS
+from slipway.convert.generation.source import TASKS, read_generation_source
+from slipway.convert.generation.variants import choose_generation_variants
 from slipway.convert.options import ConvertOptions
 from slipway.convert.runner import open_model
 from slipway.convert.thresholds import ACCURACY, BALANCED
@@ -216,19 +217,22 @@ def test_int8_that_goes_another_way_is_refused_and_written_only_when_accepted(so
     assert conversion.report.why.startswith("--accept overrode the gate, although")
 
 
-def test_openvino_runs_decoder_only_models_in_int4_only_on_request(sources, tmp_path):
-    report = convert(sources["gpt2"], ConvertOptions("m", tmp_path / "models", "openvino")).report
-    found = {each.label: each for each in report.candidates}
-    assert {"openvino float32", "openvino int8"} <= found.keys()
-    exact = found["openvino float32"].figures
-    assert exact.same_rows + exact.ties == exact.rows
-    skipped = {each.label: each.reason for each in report.skipped}
-    assert skipped["openvino int4"].endswith("request it with --precision int4")
-    options = ConvertOptions("n", tmp_path / "models", "openvino", precision="int4", accept=True)
-    assert [each.label for each in convert(sources["gpt2"], options).report.candidates] == ["openvino int4"]
-    configs = [path.read_text() for path in (tmp_path / "models").glob("n*/config.pbtxt")]
-    [served] = [text for text in configs if "int4" in text]
-    assert "openvino+torch" in served
+def test_openvino_is_a_candidate_of_decoder_only_models_in_int4_on_request(sources, tmp_path):
+    source = read_generation_source(sources["gpt2"], None)
+    options = ConvertOptions("m", tmp_path, "openvino")
+    tried, skipped = choose_generation_variants(options, source)
+    assert {"openvino float32", "openvino int8"} <= {each.label for each in tried}
+    reasons = {each.label: each.reason for each in skipped}
+    assert reasons["openvino int4"].endswith("request it with --precision int4")
+    tried, _ = choose_generation_variants(replace(options, precision="int4"), source)
+    assert [each.label for each in tried] == ["openvino int4"]
+
+
+def test_openvino_generates_the_ids_of_transformers(sources, tmp_path):
+    options = ConvertOptions("m", tmp_path / "models", "openvino", precision="fp32")
+    [candidate] = convert(sources["gpt2"], options).report.candidates
+    assert candidate.figures.same_rows + candidate.figures.ties == candidate.figures.rows
+    assert "openvino+torch" in (tmp_path / "models" / "m-model" / "config.pbtxt").read_text()
 
 
 def test_a_model_of_the_name_is_not_replaced_unasked(converted, sources):
