@@ -85,9 +85,11 @@ class _Answer:
 
 @dataclass(slots=True)
 class OpenModel:
-    """A loaded model with its instances; `run` may be called on different instances at the same time."""
+    """A loaded model with its instances; `run` may be called on different instances at the same time. `directory` has
+    its config and its version."""
 
     name: str
+    directory: Path
     loaded: LoadedModel
     executors: Sequence[Executor]
 
@@ -147,4 +149,4 @@ def open_model(directory: Path) -> OpenModel:
     if loaded.placement is not Placement.THREAD:
         raise unsupported(f"backend '{config.backend}' cannot be measured without a server")
     specs: list[InstanceSpec] = instance_specs(config, warn=False)
-    return OpenModel(config.name, loaded, [loaded.open(spec) for spec in specs])
+    return OpenModel(config.name, directory, loaded, [loaded.open(spec) for spec in specs])

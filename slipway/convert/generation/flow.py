@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from slipway.convert.configs import model_name
 from slipway.convert.flow import GateVerdict, Made
 from slipway.convert.generation.chat import copied_templates, tool_notes
-from slipway.convert.generation.gate import Question, judge
+from slipway.convert.generation.gate import Question, judge, judge_texts
 from slipway.convert.generation.languages import choose_language
 from slipway.convert.generation.measure import measure_tokens
 from slipway.convert.generation.package import (
@@ -26,6 +27,7 @@ from slipway.convert.generation.package import (
 from slipway.convert.generation.questions import ask_reference
 from slipway.convert.generation.reference import NAME, ReferenceGenerator
 from slipway.convert.generation.report import COLUMNS, parameter_rows
+from slipway.convert.generation.scoring import scored_rows, served_losses
 from slipway.convert.generation.source import GenerationSource, read_generation_source
 from slipway.convert.generation.tokenizer import (
     build_tokenizer,
@@ -39,9 +41,10 @@ from slipway.convert.generation.tokenizer import (
 from slipway.convert.generation.variants import choose_generation_variants
 from slipway.convert.libraries import quiet_libraries, require_libraries
 from slipway.convert.options import ConvertOptions, Progress
+from slipway.convert.perplexity import ScoredTexts
 from slipway.convert.report import ConversionReport, source_hash
 from slipway.convert.runner import OpenModel
-from slipway.convert.sample import sample_texts
+from slipway.convert.sample import read_texts, sample_texts
 from slipway.convert.thresholds import ACCURACY
 from slipway.convert.token_columns import TokenSpeed
 from slipway.convert.variants import Variant
@@ -91,14 +94,17 @@ class GenerationFlow:
         self._source = source
         self._name = options.name
         self._language = options.source_language
-        self._least = ACCURACY[options.accuracy].tokens
+        self._asked = ACCURACY[options.accuracy]
+        self._own_texts = options.calibration
         self._progress = progress
-        self._text: TextSide  # set by prepare, like the next one
+        self._text: TextSide  # set by prepare, like the next two
         self._questions: Sequence[Question]
+        self._scored: ScoredTexts
 
     def prepare(self, work: Path) -> None:  # noqa: ARG002  needs no files
         """Copy the tokenizer, generate with transformers, and check that the copy decodes the ids to the same text."""
-        reference, texts = load_reference(self._source), sample_texts()
+        reference = load_reference(self._source)
+        texts = sample_texts() if self._own_texts is None else read_texts(self._own_texts)
         languages = choose_language(reference, self._language)
         tokenizer = build_tokenizer(self._source, reference)
         check_tokenizer(self._source, tokenizer, reference, texts)
@@ -113,6 +119,8 @@ class GenerationFlow:
         self._progress("running the reference")
         generator = ReferenceGenerator(self._source, reference)
         self._questions = ask_reference(self._source, tokenizer, generator, texts)
+        rows = scored_rows(self._source, tokenizer, texts)
+        self._scored = ScoredTexts(rows, generator.losses(rows))
         for question in self._questions:
             check_text(tokenizer, reference, question.expected.ids)
 
@@ -121,8 +129,13 @@ class GenerationFlow:
         write_engine_model(directory, self._name, self._source, variant, self._text)
 
     def judge(self, model: OpenModel, variant: Variant) -> GateVerdict:
-        """Compare ids, for each row alone and in batches."""
-        return judge(model.run_together, self._questions, variant.precision, self._least)
+        """Compare ids, for each row alone and in batches, and what real text costs a model that continues text."""
+        texts = bool(self._scored.rows)
+        verdict = judge(model.run_together, self._questions, variant.precision, self._asked, only_choices=texts)
+        if not texts:
+            return verdict
+        score = partial(served_losses, model.directory)
+        return judge_texts(verdict, score, self._scored, variant.precision, self._asked)
 
     def measure(self, model: OpenModel) -> tuple[TokenSpeed, ...]:
         """Return the generated tokens per second for one row and for a batch."""

@@ -1,23 +1,26 @@
-"""The gate of generation: compares a candidate's ids with those of transformers before anything is written.
+"""The gate of generation: compares a candidate's ids with those of transformers before anything is written, and how
+well it predicts real text.
 
 Greedy rows are run alone, padded together with others in one request, and in one execution with other requests. Rows
 with beam search, with sampling and with the checkpoint's own settings are run alone and in one execution. The criteria
-are those of `agreement.py`. Pure, except for running the model.
+are those of `agreement.py` and `perplexity.py`, and the first tokens of prompts. Pure, except for running the model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
 
-from slipway.convert.agreement import AgreementCount, Generated, disagreements
+from slipway.convert.agreement import Agreement, AgreementCount, Generated, disagreements
 from slipway.convert.arrangements import arrangements
 from slipway.convert.arrays import Arrays
 from slipway.convert.flow import GateVerdict
-from slipway.convert.thresholds import TOKENS
+from slipway.convert.perplexity import ScoredTexts, compare, perplexity_problems
+from slipway.convert.thresholds import ACCURACY, BALANCED, NEAR, Strictness
 from slipway.datatypes import BY_NAME
 from slipway.errors import SlipwayError
 from slipway.runtime.arguments import ARGUMENTS
@@ -26,9 +29,11 @@ from slipway.transformer.decoding.hypothesis import power_penalty
 
 MAX_TOKENS: Final = 24  # generated per row
 GREEDY: Final = "greedy"
+_REFERENCE: Final = "transformers"
 _SEARCHED: Final = "with beam search, with sampling or with the checkpoint's own settings"
 
 RunTogether = Callable[[Sequence[Arrays]], list[Arrays]]
+Score = Callable[[Sequence[np.ndarray]], Sequence[float]]  # rows of ids -> their losses, as in `ScoredTexts`
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +48,20 @@ class Question:
     length_penalty: float = 1.0  # for beam search
 
 
-def judge(run: RunTogether, questions: Sequence[Question], precision: str, least: float = TOKENS) -> GateVerdict:
-    """Return the verdict on a candidate of `precision`. A candidate that fails to run does not pass."""
-    greedy, searched = AgreementCount(), AgreementCount()
+def judge(
+    run: RunTogether,
+    questions: Sequence[Question],
+    precision: str,
+    asked: Strictness = ACCURACY[BALANCED],
+    *,
+    only_choices: bool = False,
+) -> GateVerdict:
+    """Return the verdict on the ids of a candidate of `precision`; `only_choices` is as in `AgreementCount`.
+
+    A candidate that fails to run does not pass.
+    """
+    greedy, searched = AgreementCount(NEAR.get(precision, 0.0), only_choices), AgreementCount()
+    unlikely = 0
     for name, requests in arrangements(questions, lambda row: "" if row.way == GREEDY else row.way):
         try:
             answers = run([_request(request) for request in requests])
@@ -55,13 +71,40 @@ def judge(run: RunTogether, questions: Sequence[Question], precision: str, least
             for row, question in enumerate(request):
                 length = int(answer["sequence_length"][row, 0])
                 total = float(answer["cum_log_probs"][row, 0]) if "cum_log_probs" in answer else 0.0
+                unlikely += not math.isfinite(total)
                 score = total / power_penalty(max(1, length), question.length_penalty)
                 count = greedy if question.way == GREEDY else searched
                 count.add(name, question.expected, answer["output_ids"][row, 0, :length].tolist(), score)
     agreement = greedy.result(searched.result() if searched.rows else None)
-    return GateVerdict(
-        agreement, tuple(disagreements(agreement, precision, least, reference="transformers", searched=_SEARCHED))
-    )
+    problems = [f"the log-probabilities of {unlikely} rows are not finite"] if unlikely else []
+    problems += disagreements(agreement, precision, asked.tokens, reference=_REFERENCE, searched=_SEARCHED)
+    return GateVerdict(agreement, (*problems, *_first_tokens(agreement, precision, asked)))
+
+
+def _first_tokens(found: Agreement, precision: str, asked: Strictness) -> Iterator[str]:
+    """Yield a problem if too many prompts continue with another token."""
+    if precision != "fp32" and not found.first_share >= asked.first_tokens:
+        yield (
+            f"{found.first_share:.1%} of the first tokens are those of {_REFERENCE} or almost as likely "
+            f"(required: {asked.first_tokens:.0%})"
+        )
+
+
+def judge_texts(
+    verdict: GateVerdict,
+    score: Score,
+    expected: ScoredTexts,
+    precision: str,
+    asked: Strictness = ACCURACY[BALANCED],
+) -> GateVerdict:
+    """Return the verdict on ids with that on real text added to it. A candidate that cannot score it does not pass."""
+    try:
+        losses = score(expected.rows)
+    except SlipwayError as error:
+        return replace(verdict, problems=(*verdict.problems, f"it fails to score real text: {error.message}"))
+    found = compare(expected, losses)
+    problems = perplexity_problems(found, precision, asked, reference=_REFERENCE)
+    return replace(verdict, figures=replace(verdict.figures, perplexity=found), problems=(*verdict.problems, *problems))
 
 
 def _request(rows: Sequence[Question]) -> Arrays:

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -16,10 +17,12 @@ from slipway.convert.agreement import Generated
 from slipway.convert.generation.generation_settings import NOT_HONOURED
 from slipway.convert.generation.source import GenerationSource
 from slipway.convert.libraries import load_pretrained
-from slipway.convert.thresholds import TOLERANCE
+from slipway.convert.thresholds import NEAR, TOLERANCE
 from slipway.transformer.temporary_thread import run_in_temporary_thread
 
 NAME: Final = "transformers in float32, one row at a time"
+_WIDEST: Final = max(NEAR.values())
+_MOST: Final = 100  # tokens of a step that are kept: more are only as likely in a model that knows nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +99,22 @@ class ReferenceGenerator:
         found = made.sequences[0, first:].tolist()
         if (config.num_beams or 1) > 1:
             return Generated(_whole(found, config), (), float(made.sequences_scores[0]))
-        ties = draws.reachable if draws else [_ties(step[0].numpy()) for step in made.scores]
-        return Generated(tuple(found), tuple(ties))
+        if draws:
+            return Generated(tuple(found), tuple(draws.reachable))
+        scores = [step[0].numpy() for step in made.scores]
+        return Generated(tuple(found), tuple(map(_ties, scores)), behind=tuple(map(_behind, scores)))
+
+    def losses(self, rows: Sequence[np.ndarray]) -> tuple[float, ...]:
+        """Return the mean negative log-probability of each row's tokens after the first, in nats; rows are ids, int64
+        [tokens], at least two."""
+        return tuple(compute(partial(self._loss, row)) for row in rows)
+
+    def _loss(self, row: np.ndarray) -> float:
+        import torch
+
+        ids = torch.from_numpy(row)
+        [logits] = self._network(input_ids=ids[None], use_cache=False).logits
+        return float(torch.nn.functional.cross_entropy(logits[:-1].float(), ids[1:]))
 
 
 def _whole(ids: list[int], config: Any) -> tuple[int, ...]:
@@ -132,3 +149,12 @@ def _ties(scores: np.ndarray) -> frozenset[int]:
     best = scores.max()  # sums in another order differ by less than a tenth of the tolerance on real models
     near = np.flatnonzero(scores >= best - TOLERANCE * max(1.0, float(np.abs(best))))
     return frozenset(near.tolist())
+
+
+def _behind(scores: np.ndarray) -> dict[int, float]:
+    """Return the tokens that any precision may confuse with the best, and how much less likely they are."""
+    best = float(scores.max())
+    near = np.flatnonzero(scores >= best - _WIDEST)
+    if len(near) > _MOST:
+        near = near[np.argpartition(-scores[near], _MOST)[:_MOST]]
+    return {int(token): best - float(scores[token]) for token in near}

@@ -9,7 +9,7 @@ from slipway.convert.token_columns import token_columns
 from slipway.runtime.arguments import SETTINGS, STOP_NAMES
 from slipway.runtime.settings import FIELDS, STOP_STRINGS
 
-COLUMNS: Final = token_columns("transformers", "beams, draws, own")
+COLUMNS: Final = token_columns("transformers", "beams, draws, own", texts=True)
 
 
 def parameter_rows(defaults: Mapping[str, str]) -> list[tuple[str, str, str]]:

@@ -215,7 +215,7 @@ class ReadingFlow:
     def judge(self, model: OpenModel, variant: Variant) -> GateVerdict:
         """Compare ids, for each image alone and in batches, by the criteria of the coarser of both models."""
         precision = coarser(variant.precision, self._encoder_precision)
-        return judge(model.run_together, self._questions, precision, ACCURACY[self._options.accuracy].tokens)
+        return judge(model.run_together, self._questions, precision, ACCURACY[self._options.accuracy])
 
     def measure(self, model: OpenModel) -> tuple[TokenSpeed, ...]:
         """Return the generated tokens per second for one image and for a batch."""
