@@ -102,7 +102,7 @@ FAMILIES: Final[dict[str, EncoderFamily]] = {
 }
 # The model types that generation/source.py reads.
 GENERATING: Final = (
-    "bart", "gpt2", "m2m_100", "marian", "mbart", "mt5", "pegasus", "t5", "umt5", *DECODER_FAMILIES,
+    "bart", "blenderbot", "gpt2", "m2m_100", "marian", "mbart", "mt5", "pegasus", "t5", "umt5", *DECODER_FAMILIES,
 )  # fmt: skip
 
 # The task that a head was trained for, by suffix of the architecture's name.

@@ -40,7 +40,7 @@ def test_half_precision_is_computed_in_float32_on_a_cpu_and_said(caplog, data_ty
 def test_slipways_own_keys_choose_engine_and_type():
     made = configuration(data_type="fp16", ENGINE="torch", COMPUTE_TYPE="bfloat16", MAX_OUTPUT_LEN="10")
     assert (made.engine, made.compute_type, made.limits.output_tokens) == ("torch", "bfloat16", 10)
-    for key, value in (("ENGINE", "tpu"), ("COMPUTE_TYPE", "int4"), ("MAX_INPUT_LEN", "0"), ("data_type", "fp8")):
+    for key, value in (("ENGINE", "tpu"), ("COMPUTE_TYPE", "int3"), ("MAX_INPUT_LEN", "0"), ("data_type", "fp8")):
         with pytest.raises(SlipwayError, match=f"'{key}' is '?{value}"):
             configuration(**{key: value})
 
