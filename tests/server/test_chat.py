@@ -225,15 +225,17 @@ class Typist:
         os.write(self._terminal, text.encode())
 
     def sees(self, text: str, *, pressing: str = "") -> None:
-        """Read until a text has come, and press a key every second if one is given: a signal that arrives before the
-        terminal is read waits for the next key. Fail if the text does not come."""
+        """Press a key if one is given, and read until a text has come; fail if it does not. The key is pressed again
+        when nothing comes: a signal that arrives before the terminal is read waits for the next one."""
         deadline = time.monotonic() + WAIT_S
+        self.type(pressing)
         while text not in self._seen:
             assert time.monotonic() < deadline, f"{text!r} did not come after {self._seen[-500:]!r}"
-            self.type(pressing)
-            ready, _, _ = select.select([self._terminal], [], [], 1)
+            ready, _, _ = select.select([self._terminal], [], [], 2)
             if ready:
                 self._seen += os.read(self._terminal, 4096).decode(errors="replace")
+            else:
+                self.type(pressing)
         self._seen = self._seen.partition(text)[2]
 
     def leave(self) -> None:
