@@ -31,9 +31,7 @@ _TABLE: Final = (
     token_variant(OPENVINO, "int8"),
     token_variant(OPENVINO, "int4"),
 )
-_ON_REQUEST: Final = (
-    "it may lose more than others: allow that with --accuracy fast, or request it with --precision int4"
-)
+_ON_REQUEST: Final = "it may lose more than others: allow that with --accuracy fast or request it with --precision int4"
 OFFERED: Final = tuple(name for name in PRECISIONS if name in {row.precision for row in _TABLE})
 
 
