@@ -79,4 +79,5 @@ def test_no_writer_of_an_older_format_drops_it(name):
         with pytest.raises(SlipwayError, match=text) as caught:
             write()
         assert caught.value.code is Code.UNSUPPORTED
-    assert text in why_not(spec) or "mixture of experts" in why_not(spec)
+    beside = why_not(Transformer(spec.decoder, STACK))  # CTranslate2 has some of them, in decoder-only models
+    assert text in beside or "mixture of experts" in beside

@@ -8,6 +8,7 @@ import numpy as np
 
 from slipway.convert.generation.source import GenerationSource
 from slipway.convert.options import AUTO, ConvertOptions
+from slipway.convert.thresholds import FAST
 from slipway.convert.token_variants import ENGINES, OPENVINO, token_variant
 from slipway.convert.variants import PRECISIONS, Skipped, Variant, select
 from slipway.errors import invalid
@@ -30,7 +31,7 @@ _TABLE: Final = (
     token_variant(OPENVINO, "int8"),
     token_variant(OPENVINO, "int4"),
 )
-_ON_REQUEST: Final = "it changes more tokens than the gate usually allows; request it with --precision int4"
+_ON_REQUEST: Final = "it may lose more than others: allow that with --accuracy fast or request it with --precision int4"
 OFFERED: Final = tuple(name for name in PRECISIONS if name in {row.precision for row in _TABLE})
 
 
@@ -44,7 +45,7 @@ def choose_generation_variants(
     rows = [row for row in _TABLE if row.engine in engines]
 
     def obstacle(row: Variant) -> str:
-        if row.precision == "int4" and options.precision == AUTO:
+        if row.precision == "int4" and options.precision == AUTO and options.accuracy != FAST:
             return _ON_REQUEST
         return _obstacle(row, source)
 

@@ -23,9 +23,10 @@ from ctranslate2.specs import (
     TransformerSpec,
 )
 
+from slipway.transformer.ctranslate2.decoder_arguments import decoder_arguments, queries_scale, set_rotary_tables
 from slipway.transformer.ctranslate2.variables import DeferredVariable, QuantisedMatrix
 from slipway.transformer.mapped_pages import MappedPages
-from slipway.transformer.spec import Activation, Norm, Positions, Stack, Transformer
+from slipway.transformer.spec import Activation, Norm, Positions, QueryKeyNorm, Stack, Transformer
 from slipway.transformer.weights import Weights, token_table
 
 ACTIVATION: Final = {
@@ -90,7 +91,8 @@ class _Builder:
 
     def _decoder(self, stack: Stack) -> Any:
         cross = self._spec.has_cross_attention
-        target = TransformerDecoderSpec(stack.layers, stack.heads, with_encoder_attention=cross, **_common(stack))
+        arguments = _common(stack) | decoder_arguments(stack)
+        target = TransformerDecoderSpec(stack.layers, stack.heads, with_encoder_attention=cross, **arguments)
         tokens = token_table(self._spec)
         self._matrix(target.embeddings, tokens)
         self._matrix(target.projection, tokens if self._spec.tied_head else "head.weight")
@@ -112,6 +114,8 @@ class _Builder:
             self._norm(target.layer_norm, f"{name}.final_norm")
         for index, layer in enumerate(target.layer):
             prefix = f"{name}.layers.{index}"
+            set_rotary_tables(layer.self_attention, stack)
+            self._norms(layer, prefix, stack)
             self._self_attention(layer.self_attention, f"{prefix}.self_attention", stack)
             if stack.positions is Positions.RELATIVE:  # every layer adds the same bias (support.py refuses others)
                 layer.self_attention.relative_attention_bias = self._vector(f"{name}.relative_bias")
@@ -121,9 +125,28 @@ class _Builder:
                 self._cross_attention(layer.attention, f"{prefix}.cross_attention", stack)
             self._feed_forward(layer.ffn, f"{prefix}.feed_forward", stack)
 
+    def _norms(self, target: Any, prefix: str, stack: Stack) -> None:
+        """Fill the norms of both blocks of a layer, where the library has them."""
+        attention, feed_forward = f"{prefix}.self_attention", f"{prefix}.feed_forward"
+        if stack.shared_norm:
+            self._norm(target.shared_layer_norm, f"{attention}.norm")
+        elif stack.parallel:
+            self._norm(target.input_layer_norm, f"{attention}.norm")
+            self._norm(target.post_attention_layer_norm, f"{feed_forward}.norm")
+        elif stack.branch_norm:
+            self._norm(target.input_layer_norm, f"{attention}.norm")
+            self._norm(target.post_attention_layer_norm, f"{attention}.branch_norm")
+            self._norm(target.pre_feedforward_layer_norm, f"{feed_forward}.norm")
+            self._norm(target.post_feedforward_layer_norm, f"{feed_forward}.branch_norm")
+        else:
+            self._norm(target.self_attention.layer_norm, f"{attention}.norm")
+            self._norm(target.ffn.layer_norm, f"{feed_forward}.norm")
+        if stack.query_key_norm is QueryKeyNorm.HEAD:
+            self._norm(target.self_attention.q_norm, f"{attention}.query_norm")
+            self._norm(target.self_attention.k_norm, f"{attention}.key_norm")
+
     def _self_attention(self, target: Any, prefix: str, stack: Stack) -> None:
-        target.queries_scale = np.float32(stack.attention_scale)
-        self._norm(target.layer_norm, f"{prefix}.norm")
+        target.queries_scale = queries_scale(stack)
         self._linear(target.linear[0], [f"{prefix}.{part}" for part in ("query", "key", "value")])
         self._linear(target.linear[1], [f"{prefix}.output"])
 
@@ -135,7 +158,6 @@ class _Builder:
         self._linear(target.linear[2], [f"{prefix}.output"])
 
     def _feed_forward(self, target: Any, prefix: str, stack: Stack) -> None:
-        self._norm(target.layer_norm, f"{prefix}.norm")
         self._linear(target.linear_0, [f"{prefix}.up"])
         if stack.gated:
             self._linear(target.linear_0_noact, [f"{prefix}.gated"])

@@ -12,8 +12,9 @@ import numpy as np
 
 from slipway.transformer.generation import Decoding, Search, SequenceRequest, TransformersRules
 from slipway.transformer.newer_features import newer_features
-from slipway.transformer.spec import Languages, Positions, Stack, Transformer
+from slipway.transformer.spec import Languages, Norm, Positions, QueryKeyNorm, RotaryScaling, Stack, Transformer
 
+_SCALINGS: Final = (RotaryScaling.NONE, RotaryScaling.LINEAR, RotaryScaling.LLAMA3, RotaryScaling.YARN)
 LARGEST_VARIABLE: Final = 2**32 - 1  # the file format stores a variable's size in 32 bits
 
 
@@ -76,7 +77,12 @@ def _architecture(spec: Transformer) -> Iterator[str]:
             yield "an encoder with token types before a decoder"
     if spec.encoded_size:
         yield "hidden states from another model"
-    yield from newer_features(spec)  # the writer of its models does not express them
+    if spec.encoder is not None or spec.encoded_size:
+        yield from newer_features(spec)  # the library has them in decoder-only models
+    elif spec.decoder is not None:
+        yield from _decoder(spec.decoder)
+    if spec.logit_softcap and spec.encoder is None:
+        yield "a soft cap of the scores over the vocabulary"
     if spec.decoder is not None and spec.decoder.token_types:
         yield "token types in the decoder"
     if spec.encoder is None and spec.decoder is not None and spec.decoder.positions is Positions.RELATIVE:
@@ -100,6 +106,35 @@ def _stack(name: str, stack: Stack) -> Iterator[str]:
         yield f"an {name} without positions" if name == "encoder" else f"a {name} without positions"
     if max(stack.vocabulary, stack.inner) * stack.hidden * 4 > LARGEST_VARIABLE:
         yield "an array of more than 4 GiB"
+
+
+def _decoder(stack: Stack) -> Iterator[str]:
+    """Yield what the library does not have, or computes otherwise, in a decoder-only model."""
+    if stack.positions is Positions.ALIBI and stack.alibi_scale not in (1.0, stack.attention_scale):
+        yield "penalties for distance with a scale of their own (ALiBi)"
+    if stack.rotary is not None:
+        if stack.rotary.scaling not in _SCALINGS:
+            yield f"rotary scaling '{stack.rotary.scaling.value}'"
+        if stack.rotary.magnitude != 1.0 and stack.rotary.size != stack.head_size:
+            yield "a magnitude of the rotated part of a head"
+    if stack.local_rotary is not None:
+        yield "rotary positions of two kinds"
+    if stack.unrotated_layers:
+        yield "layers without positions"
+    if stack.window_layers and not (stack.context and stack.window >= stack.context):
+        yield "an attention window"
+    if stack.attention_softcap:
+        yield "a soft cap of attention scores"
+    if stack.query_key_norm is QueryKeyNorm.FULL:
+        yield "normalised queries and keys of all heads together"
+    if stack.branch_norm and not stack.pre_norm:
+        yield "normalised outputs of blocks without normalised inputs"
+    if stack.parallel and stack.norm is Norm.RMS:
+        yield "parallel blocks with root mean square norms"
+    if stack.residual_scale != 1.0:
+        yield "scaled residuals"
+    if stack.embedding_size:
+        yield "a token table of another width"
 
 
 def _inputs(spec: Transformer, row: SequenceRequest) -> Iterator[str]:

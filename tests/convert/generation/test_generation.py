@@ -22,7 +22,7 @@ from slipway.convert.generation.source import TASKS, read_generation_source
 from slipway.convert.generation.variants import choose_generation_variants
 from slipway.convert.options import ConvertOptions
 from slipway.convert.runner import open_model
-from slipway.convert.thresholds import ACCURACY, BALANCED
+from slipway.convert.thresholds import ACCURACY, BALANCED, FAST
 from slipway.errors import SlipwayError
 from tests.kits.generators import write_generator
 
@@ -226,6 +226,8 @@ def test_openvino_is_a_candidate_of_decoder_only_models_in_int4_on_request(sourc
     assert reasons["openvino int4"].endswith("request it with --precision int4")
     tried, _ = choose_generation_variants(replace(options, precision="int4"), source)
     assert [each.label for each in tried] == ["openvino int4"]
+    tried, _ = choose_generation_variants(replace(options, accuracy=FAST), source)
+    assert "openvino int4" in {each.label for each in tried}
 
 
 def test_openvino_generates_the_ids_of_transformers(sources, tmp_path):

@@ -26,7 +26,7 @@ from slipway.convert.generation.tokenizer import build_tokenizer, load_reference
 from slipway.convert.perplexity import ScoredTexts
 from slipway.convert.runner import open_model
 from slipway.convert.sample import sample_texts
-from slipway.convert.thresholds import ACCURACY, BALANCED, HIGH
+from slipway.convert.thresholds import ACCURACY, BALANCED, FAST, HIGH
 from slipway.convert.token_variants import token_variant
 from tests.kits.trained_decoder import write_trained_decoder
 
@@ -65,11 +65,12 @@ def verdict(
     damage: Callable[[Arrays, dict[str, Any]], None] | None = None,
     *,
     served: str = "",
+    engine: str = "torch",
     accuracy: str = BALANCED,
 ) -> GateVerdict:
     """Write the model that `served` runs (default: `precision`), damage it, and judge it as one of `precision`."""
     model = directory / model_name("m")
-    write_engine_model(model, "m", asked.source, token_variant("torch", served or precision), asked.text)
+    write_engine_model(model, "m", asked.source, token_variant(engine, served or precision), asked.text)
     if damage is not None:
         arrays = load_file(model / "1/model.safetensors")
         config = json.loads((model / "1/config.json").read_text())
@@ -112,12 +113,30 @@ def keys_for_values(arrays: Arrays, config: dict[str, Any]) -> None:
     arrays[key], arrays[value] = arrays[value], arrays[key]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
-def test_a_precision_that_only_rounds_passes(asked, tmp_path, precision):
-    found = verdict(asked, tmp_path, precision)
+@pytest.mark.parametrize(
+    ("engine", "precision"),
+    [
+        ("torch", "fp32"),
+        ("torch", "bf16"),
+        ("torch", "int8"),
+        ("ctranslate2", "fp32"),
+        ("ctranslate2", "int8"),
+        ("openvino", "fp32"),
+        ("openvino", "int8"),
+    ],
+)
+def test_a_precision_that_only_rounds_passes_on_every_engine(asked, tmp_path, engine, precision):
+    found = verdict(asked, tmp_path, precision, engine=engine)
     assert found.problems == ()
     assert found.figures.perplexity.reference < 30  # it has learned something: 400 tokens are possible
     assert abs(found.figures.perplexity.change) < 0.01
+
+
+def test_four_bits_with_a_scale_for_a_whole_row_need_the_limits_of_fast(asked, tmp_path):
+    """The rows of so small a model are no longer than a group of the engine: its 64 numbers share one scale."""
+    found = verdict(asked, tmp_path, "int4", engine="openvino", accuracy=FAST)
+    assert found.problems == ()
+    assert 0 < found.figures.perplexity.change < 0.06
 
 
 def test_four_bits_in_groups_pass_the_limits_of_int4_and_not_those_of_high_accuracy(asked, tmp_path):
