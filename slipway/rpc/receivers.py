@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
 from time import monotonic_ns
@@ -141,8 +140,10 @@ class StreamReceiver:
         self._waiting: deque[tuple[bytes, bool]] = deque()
         self._has_all = False  # the client sends nothing more
         self._arrived = asyncio.Event()
+        self._began, self._status = monotonic_ns(), Code.CANCELLED.name  # the client disconnected, or its time is over
         self._reader = asyncio.ensure_future(self._read())
         self._writer = asyncio.ensure_future(self._write())
+        self._writer.add_done_callback(self._finished)  # also of a task that is cancelled before it begins
 
     @property
     def is_paused(self) -> bool:
@@ -194,27 +195,24 @@ class StreamReceiver:
 
     async def _write(self) -> None:
         call, stream = self._call, self._stream
-        began, status = monotonic_ns(), "OK"
         try:
             while (answer := await stream.next_answer()) is not None:
                 call.channel.send(call, answer)
                 del answer
                 await call.channel.drained(call)
-            call.channel.end(call, 0, "")
         except StreamFailedError as failure:
-            status = NAMES[failure.status]
+            self._status = NAMES[failure.status]
             call.channel.end(call, failure.status, status_text(failure.message))
-        except asyncio.CancelledError:  # the client disconnected or its deadline passed
-            status = Code.CANCELLED.name
-            raise
-        finally:
-            self._ended()
-            if self._is_logged:
-                log_call(call.channel.peer, MODEL_STREAM_INFER, began, status)
-            stream.cancel()
-            self._reader.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._reader
+        else:
+            self._status = "OK"
+            call.channel.end(call, 0, "")
+
+    def _finished(self, _: asyncio.Task[None]) -> None:
+        self._ended()
+        if self._is_logged:
+            log_call(self._call.channel.peer, MODEL_STREAM_INFER, self._began, self._status)
+        self._stream.cancel()
+        self._reader.cancel()
 
 
 def reply(call: Call, payload: bytes, error: SlipwayError | None) -> None:
