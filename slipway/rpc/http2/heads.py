@@ -21,6 +21,8 @@ _MAX_KNOWN: Final = 64
 _LARGEST_KNOWN: Final = 512  # bytes of a block
 _TABLE_UPDATE: Final = 0x20
 _KIND_BITS: Final = 0xE0
+_SIZE_BITS: Final = 0x1F
+_MOST_UPDATES: Final = 2  # in a block
 _UNITS: Final = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _TIMEOUT_DIGITS: Final = 8
 _BINARY: Final = "-bin"
@@ -59,6 +61,7 @@ class HeadReader:
             return known
         entries = self._decoder.header_table.dynamic_entries
         size, newest = len(entries), entries[0] if entries else None
+        _check_updates(block)
         try:
             headers = self._decoder.decode(block, raw=True)
             found = call_head((_text(name), _text(value)) for name, value in headers)
@@ -66,11 +69,31 @@ class HeadReader:
             raise Http2Error(Http2Code.COMPRESSION_ERROR, f"a header block cannot be read: {error}") from None
         if len(entries) != size or (entries and entries[0] is not newest):
             self._known.clear()  # the table has changed, and with it what blocks mean
-        elif len(block) <= _LARGEST_KNOWN and block[0] & _KIND_BITS != _TABLE_UPDATE:
+        elif len(block) <= _LARGEST_KNOWN and not _is_update(block, 0):
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
             self._known[block] = found
         return found
+
+
+def _is_update(block: bytes, at: int) -> bool:
+    """Return whether the size of the table changes there."""
+    return at < len(block) and block[at] & _KIND_BITS == _TABLE_UPDATE
+
+
+def _check_updates(block: bytes) -> None:
+    """Raise `Http2Error` for a block that changes the size of the table more often than any block has to (RFC 7541,
+    section 4.2): a large one would take long."""
+    at = count = 0
+    while _is_update(block, at):
+        count += 1
+        if count > _MOST_UPDATES:
+            raise Http2Error(Http2Code.COMPRESSION_ERROR, "a header block changes the size of its table too often")
+        at += 1
+        if block[at - 1] & _SIZE_BITS == _SIZE_BITS:  # the size goes on, up to a byte without the highest bit
+            while at < len(block) and block[at] & 0x80:
+                at += 1
+            at += 1
 
 
 def _text(value: bytes | str) -> str:

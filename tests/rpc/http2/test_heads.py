@@ -116,6 +116,7 @@ def test_the_time_of_a_call(text, seconds):
         b"\0\x81\xff\0",  # wrong Huffman code
         b"\x3f\xff\xff\x7f",  # a table larger than allowed
         b"\0\1a\x7f\x81\x7f" + bytes(MAX_HEAD),  # larger than the limit
+        b"\x20\x3f\x01\x20\x82",  # the size of the table three times
         b"\x82" * 600,  # small, but large when it is read
     ],
 )
