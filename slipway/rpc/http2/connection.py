@@ -78,7 +78,7 @@ class Http2Connection(Intake, asyncio.Protocol):
         self._take(data)
 
     def _take(self, data: bytes) -> None:
-        self._begun = 0
+        self._work = 0
         self._is_collecting = True
         try:
             at = self._opened(data) if self._preface else 0
@@ -106,7 +106,7 @@ class Http2Connection(Intake, asyncio.Protocol):
             return at
         count = 0
         while size - at >= frames.HEAD_SIZE:
-            if self._begun >= _CALLS_PER_TURN or count >= _FRAMES_PER_TURN or self._is_unread:
+            if self._work >= _CALLS_PER_TURN or count >= _FRAMES_PER_TURN or self._is_unread:
                 self._hold_up()
                 break
             high, low, kind, flags, stream = frames.HEAD.unpack_from(data, at)

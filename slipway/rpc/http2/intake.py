@@ -23,6 +23,7 @@ MAX_STREAMS: Final = 512  # per connection; clients queue further calls
 STREAM_WINDOW: Final = 1 << 20  # bytes that a call may send before they are taken
 WINDOW: Final = 4 << 20
 _LARGE: Final = 256 << 10  # bytes: a message above this counts in the budget of all connections while it arrives
+_USUAL_HEAD: Final = 256  # bytes, more than most clients send
 _DEADLINE_EXCEEDED: Final = 4
 _TWO_HOURS_S: Final = 7200.0
 
@@ -68,7 +69,7 @@ class Intake(Sender):
         self._block: bytearray | None = None  # a head that is not complete, and the stream and flags that it has
         self._block_of = (0, 0)
         self._unreturned = 0  # bytes of data that the client may not send again yet
-        self._begun = 0  # calls in this turn of the event loop
+        self._work = 0  # in this turn of the event loop, in heads of a usual size
         self._pings = 0  # in a row that came too early
         self._last_ping_s = -_TWO_HOURS_S
         self._is_draining = False
@@ -101,6 +102,7 @@ class Intake(Sender):
             self._head(self._block_of[1], stream, block)
 
     def _head(self, flags: int, stream: int, block: bytes) -> None:
+        self._work += 1 + len(block) // _USUAL_HEAD
         head = self._heads.read(block)
         call = self._calls.get(stream)
         if call is not None:  # trailers of the client
@@ -119,7 +121,6 @@ class Intake(Sender):
         self._begin(stream, head, is_complete=bool(flags & frames.END_STREAM))
 
     def _begin(self, stream: int, head: CallHead, *, is_complete: bool) -> None:
-        self._begun += 1
         call = Call(self, stream, head, window=self._first_window, limit=self._limits.max_message)
         call.is_input_over = is_complete
         self._calls[stream] = call
@@ -220,14 +221,17 @@ class Intake(Sender):
             raise Http2Error(Http2Code.PROTOCOL_ERROR, "settings of a stream")
         if flags & frames.ACK:
             return
-        for name, value in frames.read_settings(payload):
+        self._work += 1
+        for name, value in dict(frames.read_settings(payload)).items():  # the last of several counts
             if name == frames.INITIAL_WINDOW_SIZE:
                 self._change_first_window(value)
             elif name == frames.MAX_FRAME_SIZE:
                 self._change_max_frame(value)
         self._write(frames.frame(frames.SETTINGS, frames.ACK, 0))
 
-    def _ping(self, flags: int, _: int, payload: bytes) -> None:
+    def _ping(self, flags: int, stream: int, payload: bytes) -> None:
+        if stream:
+            raise Http2Error(Http2Code.PROTOCOL_ERROR, "a ping of a stream")
         if len(payload) != 8:
             raise Http2Error(Http2Code.FRAME_SIZE_ERROR, "a PING frame does not have eight bytes")
         if flags & frames.ACK:

@@ -156,10 +156,12 @@ class Sender:
     # windows
 
     def _grow(self, size: int) -> None:
+        was_used_up = self._window <= 0  # otherwise no call waits for it
         self._window += size
         if self._window > frames.MAX_WINDOW:
             raise Http2Error(Http2Code.FLOW_CONTROL_ERROR, "the window of the connection is too large")
-        self._pump()
+        if was_used_up:
+            self._pump()
 
     def _grow_call(self, call: Call, size: int) -> None:
         call.window += size
@@ -179,10 +181,13 @@ class Sender:
 
     def _pump(self) -> None:
         """Send a frame of each call that waits, until none of them may send more."""
-        while self._blocked and self._window > 0 and not self._is_unread:
-            sent = [self._send_piece(call) for call in list(self._blocked)]
-            if not any(sent):
-                return
+        has_sent = True
+        while has_sent:
+            has_sent = False
+            for call in list(self._blocked):
+                if self._window <= 0 or self._is_unread:
+                    return
+                has_sent |= self._send_piece(call)
 
     def _pump_call(self, call: Call) -> None:
         while call in self._blocked and self._send_piece(call):

@@ -292,6 +292,7 @@ BROKEN = {
     ),
     "a push": (OPENING + frame(frames.PUSH_PROMISE, 4, 1, b"x"), Http2Code.PROTOCOL_ERROR),
     "a cut ping": (OPENING + frame(frames.PING, 0, 0, b"1234567"), Http2Code.FRAME_SIZE_ERROR),
+    "a ping of a call": (OPENING + head(1) + frame(frames.PING, 0, 1, bytes(8)), Http2Code.PROTOCOL_ERROR),
     "pings": (OPENING + 5 * frame(frames.PING, 0, 0, bytes(8)), Http2Code.ENHANCE_YOUR_CALM),
     "a cut reset": (OPENING + head(1) + frame(frames.RST_STREAM, 0, 1, b"123"), Http2Code.FRAME_SIZE_ERROR),
     "the reset of no call": (OPENING + frame(frames.RST_STREAM, 0, 1, bytes(4)), Http2Code.PROTOCOL_ERROR),
@@ -458,6 +459,49 @@ async def test_many_calls_at_once_leave_turns_to_others():
     assert max(answered) <= per_turn
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        setting(frames.INITIAL_WINDOW_SIZE, 65_535),
+        head(1, flags=frames.END_HEADERS | frames.END_STREAM),  # of the same stream: not begun again
+        head(1, more=field("a", "b" * 2000)),
+    ],
+    ids=["settings", "trailers", "large heads"],
+)
+def test_what_takes_time_leaves_turns_to_others(said):
+    async def run():
+        client = Client()
+        turns = 1
+        client.say(OPENING, request(1, b"x"), *[said] * (2 * connection_module._CALLS_PER_TURN))
+        while not client.transport.is_reading:
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns >= 3
+
+    asyncio.run(run())
+
+
+@scenario
+async def test_a_setting_that_is_given_again_and_again_changes_once():
+    client = Client()
+    client.say(OPENING, head(1, "/hold"))
+    changes = []
+    client.connection._change_first_window = changes.append
+    values = b"".join(struct.pack(">HI", frames.INITIAL_WINDOW_SIZE, size) for size in range(1000))
+    client.say(frame(frames.SETTINGS, 0, 0, values))
+    assert changes == [999]
+
+
+@scenario
+async def test_a_window_is_not_offered_to_calls_that_do_not_wait_for_it():
+    client = Client()
+    client.say(OPENING, setting(frames.INITIAL_WINDOW_SIZE, 0), request(1, b"x"), request(3, b"x"))
+    offered = []
+    client.connection._send_piece = offered.append
+    client.say(window(0, 1))
+    assert offered == []
+
+
 @scenario
 async def test_more_calls_than_may_be_open_are_to_be_made_later():
     client = Client()
@@ -515,6 +559,13 @@ async def test_a_request_that_is_not_grpc_gets_a_status_of_http():
     block = b"\x82\x86" + field(":path", "/v2")  # GET
     client.say(OPENING, frame(frames.HEADERS, FULL, 1, block), request(3, b"x"))
     assert client.answers() == {1: (b"", {":status": "405", "ended": True}), 3: (message(b"x"), OK)}
+
+
+@scenario
+async def test_a_head_without_a_field_is_not_grpc():
+    client = Client()
+    client.say(OPENING, frame(frames.HEADERS, FULL, 1), request(3, b"next"))
+    assert client.answers() == {1: (b"", {":status": "405", "ended": True}), 3: (message(b"next"), OK)}
 
 
 @scenario
