@@ -58,6 +58,7 @@ class UnaryReceiver:
         if self._is_compressed:
             self._task = asyncio.ensure_future(self._inflate(message))
         else:
+            self._call.channel.taken(self._call, len(message))
             self._start(message)
 
     def cancelled(self) -> None:
@@ -67,11 +68,13 @@ class UnaryReceiver:
             self._task.cancel()
 
     async def _inflate(self, message: bytes) -> None:
+        call, size = self._call, len(message)
         try:
-            message = await inflate(message, self._call, self._limit)
+            message = await inflate(message, call, self._limit)
         except CallRefusedError as fault:
-            self._call.channel.end(self._call, fault.status, fault.message)
+            call.channel.end(call, fault.status, fault.message)
         else:
+            call.channel.taken(call, size)
             self._start(message)
 
     def _start(self, message: bytes) -> None:
@@ -169,8 +172,10 @@ class StreamReceiver:
         try:
             while await self._has_message():
                 payload, is_compressed = self._waiting.popleft()
+                size = len(payload)
                 if is_compressed:
                     payload = await inflate(payload, call, self._limit)
+                call.channel.taken(call, size)
                 if len(payload) > LARGE and is_large_work(payload):
                     await stream.receive_large(payload)
                 else:

@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import random
+
+import pytest
+from tritonclient.grpc import service_pb2
 
 from slipway.core.budget import Budget
 from slipway.rpc.asyncio_engine import AsyncioEngine
 from slipway.rpc.http2 import frames
+from slipway.rpc.http2.frames import frame
+from slipway.rpc.http2.heads import field
 from slipway.rpc.in_flight import InFlight
 from slipway.rpc.options import GrpcOptions
-from slipway.rpc.service import MODEL_STREAM_INFER, Service
-from tests.rpc.http2.test_connection import OPENING, Client, head
+from slipway.rpc.service import MODEL_INFER, MODEL_STREAM_INFER, Service
+from tests.rpc.http2.test_connection import OPENING, Client, data, head, message, setting, window
 from tests.rpc.models import dataplane
+
+LARGE = 300_000
+
+
+class CountedBudget(Budget):
+    """Keeps what was held each time that more was taken."""
+
+    def __init__(self, limit):
+        super().__init__(limit)
+        self.before = []
+
+    def take(self, size):
+        self.before.append(self.held)
+        return super().take(size)
 
 
 class EngineClient(Client):
@@ -19,11 +40,11 @@ class EngineClient(Client):
 
     def __init__(self):
         super().__init__()
-        plane, self.budget = dataplane(), Budget(10 << 20)
+        plane, self.budget = dataplane(), CountedBudget(10 << 20)
         in_flight = InFlight(self.budget)
         self.engine = AsyncioEngine(plane, Service(plane, in_flight), in_flight, GrpcOptions())
         self.connection._front = self.engine
-        self.say(OPENING)
+        self.say(OPENING, setting(frames.INITIAL_WINDOW_SIZE, 2**30), window(0, 2**30))
 
 
 def test_streams_that_are_reset_before_they_begin_leave_nothing_behind():
@@ -37,3 +58,45 @@ def test_streams_that_are_reset_before_they_begin_leave_nothing_behind():
         return len(client.engine._streams), len(asyncio.all_tasks())
 
     assert asyncio.run(run()) == (0, 1)
+
+
+def asking(flag):
+    """Return a request whose message is large, as it is or compressed, and the part of it that is large."""
+    asked = service_pb2.ModelInferRequest(model_name="identity")
+    asked.inputs.add(name="INPUT0", datatype="FP32", shape=[1, LARGE // 4])
+    asked.raw_input_contents.append(random.Random(0).randbytes(LARGE))
+    payload = asked.SerializeToString()
+    return gzip.compress(payload, 0) if flag else payload
+
+
+@pytest.mark.parametrize("path", [MODEL_INFER, MODEL_STREAM_INFER])
+@pytest.mark.parametrize("flag", [0, 1], ids=["plain", "compressed"])
+def test_a_large_message_counts_in_the_budget_until_it_is_answered_and_once(path, flag):
+    """Also while a client does not say that it is the last message of the call."""
+
+    async def run():
+        client = EngineClient()
+        payload = asking(flag)
+        client.say(head(1, path, more=field("grpc-encoding", "gzip")), data(1, message(payload, flag), end=False))
+        assert client.budget.held == len(payload)
+        client.say(frame(frames.DATA, frames.END_STREAM, 1))
+        while client.connection._calls:  # noqa: ASYNC110  calls have no event for it
+            await asyncio.sleep(0.001)
+        assert client.budget.before == [0, 0]  # while the message arrives, and while it is answered
+        assert client.budget.held == 0
+        ((answer, trailers),) = client.answers().values()
+        assert len(answer) > LARGE, trailers
+        assert trailers["grpc-status"] == "0"
+
+    asyncio.run(run())
+
+
+def test_a_large_message_of_a_call_that_is_given_up_does_not_count_any_more():
+    async def run():
+        client = EngineClient()
+        client.say(
+            head(1, MODEL_INFER), data(1, message(asking(0)), end=False), frames.reset(1, frames.Http2Code.CANCEL)
+        )
+        assert client.budget.held == 0
+
+    asyncio.run(run())

@@ -22,7 +22,7 @@ from slipway.rpc.status import GRPC_STATUS
 MAX_STREAMS: Final = 512  # per connection; clients queue further calls
 STREAM_WINDOW: Final = 1 << 20  # bytes that a call may send before they are taken
 WINDOW: Final = 4 << 20
-_LARGE: Final = 256 << 10  # bytes: a message above this counts in the budget of all connections while it arrives
+_LARGE: Final = 256 << 10  # bytes: a message above this counts in the budget of all connections until it is passed on
 _USUAL_HEAD: Final = 256  # bytes, more than most clients send
 _DEADLINE_EXCEEDED: Final = 4
 _TWO_HOURS_S: Final = 7200.0
@@ -173,7 +173,7 @@ class Intake(Sender):
                 if message is None:
                     self._hold(call, reader.wanted)
                 else:
-                    self._let_go(call)
+                    call.is_arriving_held = False
                     call.receiver.message(message, is_compressed=reader.is_compressed)
         except CallRefusedError as refusal:
             self._refuse(call, refusal.status, refusal.message)
@@ -198,14 +198,16 @@ class Intake(Sender):
 
     def _hold(self, call: Call, size: int) -> None:
         """Take a large message that arrives from the budget, once."""
-        if size > _LARGE and not call.held:
+        if size > _LARGE and not call.is_arriving_held:
             self._front.hold(size)
-            call.held = size
+            call.held += size
+            call.is_arriving_held = True
 
-    def _let_go(self, call: Call) -> None:
-        if call.held:
-            self._front.release(call.held)
-            call.held = 0
+    def taken(self, call: Call, size: int) -> None:
+        """Give the bytes of a message back to the budget: its receiver passes it on."""
+        if size > _LARGE and call.held:  # nothing is held of a call that has ended
+            self._front.release(size)
+            call.held -= size
 
     def _reset(self, _: int, stream: int, payload: bytes) -> None:
         if len(payload) != 4:
@@ -293,7 +295,9 @@ class Intake(Sender):
 
     def _forget(self, call: Call) -> None:
         super()._forget(call)
-        self._let_go(call)
+        if call.held:
+            self._front.release(call.held)
+            call.held = 0
         if call.timer is not None:
             call.timer.cancel()
             call.timer = None

@@ -77,6 +77,8 @@ class Echo:
 
     def end(self):
         self.is_ended = True
+        for each in self.messages:
+            self.call.channel.taken(self.call, len(each))
         if self.call.head.path == "/echo":
             self.call.channel.respond(self.call, b"".join(self.messages))
 
