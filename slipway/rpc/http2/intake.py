@@ -285,7 +285,11 @@ class Intake(Sender):
 
     def _expired(self, call: Call) -> None:
         call.timer = None
-        self._refuse(call, _DEADLINE_EXCEEDED, "Deadline Exceeded")
+        if call.unsent:  # the client does not read, and does not wait any more
+            self._write(frames.reset(call.stream, Http2Code.CANCEL))
+            self._drop(call)
+        else:
+            self._refuse(call, _DEADLINE_EXCEEDED, "Deadline Exceeded")
 
     def _drop(self, call: Call) -> None:
         """Forget a call that the client has given up."""

@@ -18,6 +18,7 @@ from slipway.rpc.http2.messages import PREFIX, PREFIX_SIZE
 
 _LARGEST_FRAME: Final = 256 << 10
 _JOINED: Final = frames.MAX_FRAME - PREFIX_SIZE  # bytes of a message that leave with its prefix
+_MOST_COLLECTED: Final = 1 << 20  # bytes of messages that are not handed to the transport yet
 _LAST: Final = frames.END_HEADERS | frames.END_STREAM
 
 
@@ -34,6 +35,7 @@ class Sender:
         self._first_window = frames.FIRST_WINDOW
         self._max_frame = frames.MAX_FRAME
         self._out: list[bytes] = []
+        self._collected = 0  # bytes of messages in it, apart from small ones
         self._is_collecting = False  # what is written waits for the end of what was received
         self._is_unread = False  # the transport holds enough
         self._is_closed = False
@@ -71,6 +73,7 @@ class Sender:
             self.written += len(data)
             self._transport.write(data)
         out.clear()
+        self._collected = 0
 
     # responses
 
@@ -208,6 +211,9 @@ class Sender:
         call.window -= len(piece)
         self._has_answered = True
         self._write(frames.head(frames.DATA, 0, call.stream, len(piece)) + piece)
+        self._collected += len(piece)
+        if self._collected >= _MOST_COLLECTED:  # the transport says when it holds enough
+            self.flush()
         if not call.unsent:
             self._blocked.pop(call, None)
             if call.trailers is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import struct
 
 import pytest
@@ -448,6 +449,30 @@ async def test_a_client_that_does_not_read_is_not_read_either():
 
 
 @scenario
+async def test_a_large_response_is_not_handed_over_while_the_transport_holds_enough():
+    client = Client()
+    client.say(OPENING, setting(frames.INITIAL_WINDOW_SIZE, 2**30), window(0, 2**30), head(1, "/hold"))
+    client.said()
+    call = client.front.receivers[0].call
+    payload = random.Random(0).randbytes(5 << 20)
+    write = client.transport.write
+    sizes = []
+
+    def hold_enough(data):
+        sizes.append(len(data))
+        write(data)
+        client.connection.pause_writing()
+
+    client.transport.write = hold_enough
+    call.channel.respond(call, payload)
+    while not call.is_over:
+        client.connection.resume_writing()
+        await asyncio.sleep(0)
+    assert client.answers()[1][0] == message(payload)
+    assert max(sizes) < 1.1 * (1 << 20)
+
+
+@scenario
 async def test_many_calls_at_once_leave_turns_to_others():
     client = Client()
     per_turn = connection_module._CALLS_PER_TURN
@@ -579,6 +604,19 @@ async def test_the_time_of_a_call_ends_it():
     while not receiver.is_cancelled:  # noqa: ASYNC110  the deadline is a timer of the loop
         await asyncio.sleep(0)
     assert client.answers()[1][1]["grpc-status"] == "4"
+
+
+@scenario
+async def test_a_response_that_waits_goes_when_the_time_of_its_call_is_over():
+    client = Client()
+    client.say(OPENING, setting(frames.INITIAL_WINDOW_SIZE, 10), head(1, "/hold", more=field("grpc-timeout", "1m")))
+    call = client.front.receivers[0].call
+    call.channel.respond(call, bytes(100))
+    while not call.is_over:  # noqa: ASYNC110  as above
+        await asyncio.sleep(0)
+    assert client.answers()[1][1]["reset"] is Http2Code.CANCEL
+    assert not client.connection._blocked
+    assert call.unsent is None
 
 
 @scenario
