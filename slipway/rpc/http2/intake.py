@@ -14,10 +14,10 @@ from slipway.errors import SlipwayError
 from slipway.rpc.http2 import frames
 from slipway.rpc.http2.call import Call
 from slipway.rpc.http2.frames import Http2Code, Http2Error
-from slipway.rpc.http2.heads import MAX_HEAD, CallHead, HeadReader, http_refusal
+from slipway.rpc.http2.heads import MAX_BLOCK, MAX_HEAD, CallHead, HeadReader, http_refusal
 from slipway.rpc.http2.messages import CallRefusedError
 from slipway.rpc.http2.sending import Sender
-from slipway.rpc.status import GRPC_STATUS
+from slipway.rpc.status import GRPC_STATUS, RESOURCE_EXHAUSTED
 
 MAX_STREAMS: Final = 512  # per connection; clients queue further calls
 STREAM_WINDOW: Final = 1 << 20  # bytes that a call may send before they are taken
@@ -95,7 +95,7 @@ class Intake(Sender):
         if self._block is None:
             raise Http2Error(Http2Code.PROTOCOL_ERROR, "a continuation of nothing")
         self._block += payload
-        if len(self._block) > MAX_HEAD or not payload:
+        if len(self._block) > MAX_BLOCK or not payload:
             raise Http2Error(Http2Code.ENHANCE_YOUR_CALM, "a head is too large")
         if flags & frames.END_HEADERS:
             block, self._block = bytes(self._block), None
@@ -129,6 +129,9 @@ class Intake(Sender):
             flags = frames.END_HEADERS | frames.END_STREAM
             self._write(frames.frame(frames.HEADERS, flags, stream, block))
             self._finish(call)
+            return
+        if head.excess:
+            self.end(call, RESOURCE_EXHAUSTED, f"Received metadata larger than max ({head.excess} vs. {MAX_HEAD})")
             return
         if head.timeout_s is not None:
             call.timer = self._loop.call_later(head.timeout_s, self._expired, call)

@@ -276,7 +276,7 @@ BROKEN = {
     ),
     "a continuation of nothing": (OPENING + frame(frames.CONTINUATION, 4, 1, b"x"), Http2Code.PROTOCOL_ERROR),
     "a head without an end": (
-        OPENING + head(1, flags=0) + 2 * frame(frames.CONTINUATION, 0, 1, bytes(10_000)),
+        OPENING + head(1, flags=0) + 7 * frame(frames.CONTINUATION, 0, 1, bytes(10_000)),
         Http2Code.ENHANCE_YOUR_CALM,
     ),
     "a head of nothing": (OPENING + head(1, flags=0) + frame(frames.CONTINUATION, 0, 1), Http2Code.ENHANCE_YOUR_CALM),
@@ -586,6 +586,26 @@ async def test_a_request_that_is_not_grpc_gets_a_status_of_http():
     block = b"\x82\x86" + field(":path", "/v2")  # GET
     client.say(OPENING, frame(frames.HEADERS, FULL, 1, block), request(3, b"x"))
     assert client.answers() == {1: (b"", {":status": "405", "ended": True}), 3: (message(b"x"), OK)}
+
+
+@scenario
+async def test_a_head_that_is_too_large_ends_its_call_alone():
+    client = Client()
+    large = HEAD + field("large", "x" * 20_000)
+    client.say(
+        OPENING,
+        head(1, "/hold"),
+        frame(frames.HEADERS, frames.END_STREAM, 3, large[:10_000]),
+        frame(frames.CONTINUATION, frames.END_HEADERS, 3, large[10_000:]),
+        request(5, b"next"),
+    )
+    await asyncio.sleep(0)  # the next turn
+    answers = client.answers()
+    assert answers[3][1]["grpc-status"] == "8"
+    assert answers[3][1]["grpc-message"].startswith("Received metadata larger than max (20")
+    assert answers[5] == (message(b"next"), OK)
+    assert not client.front.receivers[0].is_cancelled
+    assert len(client.front.receivers) == 2
 
 
 @scenario
