@@ -160,6 +160,7 @@ class AsyncioEngine:
             headers=self._forwarded(call),
             metadata=metadata,
             restrictions=self._restrictions,
+            plans=self._inference.plans,
         )
 
         self._streams.add(stream)

@@ -91,6 +91,20 @@ def test_a_large_message_counts_in_the_budget_until_it_is_answered_and_once(path
     asyncio.run(run())
 
 
+def test_streams_remember_descriptions_of_requests_together():
+    async def run():
+        client = EngineClient()
+        for stream in (1, 3):
+            client.say(head(stream, MODEL_STREAM_INFER))
+        one, other = client.engine._streams
+        plans = one._plans, other._plans
+        client.connection.connection_lost(None)
+        await asyncio.sleep(0)
+        assert plans == (client.engine._inference.plans,) * 2
+
+    asyncio.run(run())
+
+
 def test_a_large_message_of_a_call_that_is_given_up_does_not_count_any_more():
     async def run():
         client = EngineClient()
