@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from time import monotonic_ns
-from typing import Final
+from typing import Final, NamedTuple
 
 from slipway.core.large_work import LARGE, run_large
 from slipway.core.pending import Pending
@@ -22,6 +22,7 @@ from slipway.rpc.stream import InferStream, StreamFailedError
 from slipway.wire.protobuf_request import is_large_work
 
 _INTERNAL: Final = 13
+_MESSAGES_PER_TURN: Final = 8  # of a stream, in a turn of the event loop
 
 
 async def inflate(message: bytes, call: Call, limit: int) -> bytes:
@@ -131,6 +132,12 @@ class RpcReceiver(UnaryReceiver):
             fail(call, unforeseen(error))
 
 
+class _Compressed(NamedTuple):
+    """A message that waits. Those that are not compressed wait as they are: many small ones would take far more."""
+
+    payload: bytes
+
+
 class StreamReceiver:
     """Carries one ModelStreamInfer call: a task reads what has arrived, another writes the answers."""
 
@@ -140,7 +147,7 @@ class StreamReceiver:
         self._limit = limit
         self._is_logged = log
         self._ended = ended
-        self._waiting: deque[tuple[bytes, bool]] = deque()
+        self._waiting: deque[bytes | _Compressed] = deque()
         self._has_all = False  # the client sends nothing more
         self._arrived = asyncio.Event()
         self._began, self._status = monotonic_ns(), Code.CANCELLED.name  # the client disconnected, or its time is over
@@ -155,7 +162,7 @@ class StreamReceiver:
 
     def message(self, payload: bytes, *, is_compressed: bool) -> None:
         """Queue a message."""
-        self._waiting.append((payload, is_compressed))
+        self._waiting.append(_Compressed(payload) if is_compressed else payload)
         self._arrived.set()
 
     def end(self) -> None:
@@ -169,12 +176,19 @@ class StreamReceiver:
 
     async def _read(self) -> None:
         call, stream = self._call, self._stream
+        left = _MESSAGES_PER_TURN
         try:
             while await self._has_message():
-                payload, is_compressed = self._waiting.popleft()
-                size = len(payload)
-                if is_compressed:
-                    payload = await inflate(payload, call, self._limit)
+                left -= 1
+                if not left:
+                    left = _MESSAGES_PER_TURN
+                    await asyncio.sleep(0)  # others have their turns
+                waiting = self._waiting.popleft()
+                if isinstance(waiting, _Compressed):
+                    payload, size = await inflate(waiting.payload, call, self._limit), len(waiting.payload)
+                else:
+                    payload, size = waiting, len(waiting)
+                del waiting
                 call.channel.taken(call, size)
                 if len(payload) > LARGE and is_large_work(payload):
                     await stream.receive_large(payload)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import itertools
 import random
 
 import pytest
@@ -87,6 +88,24 @@ def test_a_large_message_counts_in_the_budget_until_it_is_answered_and_once(path
         ((answer, trailers),) = client.answers().values()
         assert len(answer) > LARGE, trailers
         assert trailers["grpc-status"] == "0"
+
+    asyncio.run(run())
+
+
+def test_a_stream_with_many_messages_leaves_turns_to_others():
+    async def run():
+        client = EngineClient()
+        client.say(head(1, MODEL_STREAM_INFER), data(1, message(b"") * 100, end=False))
+        (stream,) = client.engine._streams
+        taken, receive = [], stream.receive
+        stream.receive = lambda payload: taken.append(payload) or receive(payload)
+        turns = [0]
+        while len(taken) < 100:
+            await asyncio.sleep(0)
+            turns.append(len(taken))
+        client.connection.connection_lost(None)
+        await asyncio.sleep(0)
+        assert max(later - earlier for earlier, later in itertools.pairwise(turns)) <= 8
 
     asyncio.run(run())
 

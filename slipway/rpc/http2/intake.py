@@ -70,6 +70,7 @@ class Intake(Sender):
         self._block_of = (0, 0)
         self._unreturned = 0  # bytes of data that the client may not send again yet
         self._work = 0  # in this turn of the event loop, in heads of a usual size
+        self._steps = 0  # in this turn: frames, and messages in them
         self._pings = 0  # in a row that came too early
         self._last_ping_s = -_TWO_HOURS_S
         self._is_draining = False
@@ -176,6 +177,7 @@ class Intake(Sender):
                 if message is None:
                     self._hold(call, reader.wanted)
                 else:
+                    self._steps += 1
                     call.is_arriving_held = False
                     call.receiver.message(message, is_compressed=reader.is_compressed)
         except CallRefusedError as refusal:

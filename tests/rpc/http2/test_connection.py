@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import struct
 
@@ -506,6 +507,20 @@ def test_what_takes_time_leaves_turns_to_others(said):
         assert turns >= 3
 
     asyncio.run(run())
+
+
+@scenario
+async def test_many_messages_in_few_frames_leave_turns_to_others():
+    client = Client()
+    many = message(b"") * 1000
+    client.say(OPENING, head(1, "/hold"), *(data(1, many, end=False) for _ in range(4)))
+    (receiver,) = client.front.receivers
+    taken = [len(receiver.messages)]
+    while not client.transport.is_reading:
+        await asyncio.sleep(0)
+        taken.append(len(receiver.messages))
+    assert taken[-1] == 4000
+    assert max(later - earlier for earlier, later in itertools.pairwise([0, *taken])) <= 2000
 
 
 @scenario
