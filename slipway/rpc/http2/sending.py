@@ -67,13 +67,12 @@ class Sender:
 
     def flush(self) -> None:
         """Pass on what was written."""
-        out = self._out
-        if out and not self._is_closed:
-            data = out[0] if len(out) == 1 else b"".join(out)
+        data = b"".join(self._out)
+        self._out.clear()  # before the transport may ask for more
+        self._collected = 0
+        if data and not self._is_closed:
             self.written += len(data)
             self._transport.write(data)
-        out.clear()
-        self._collected = 0
 
     # responses
 

@@ -474,6 +474,30 @@ async def test_a_large_response_is_not_handed_over_while_the_transport_holds_eno
 
 
 @scenario
+async def test_a_transport_that_asks_for_more_while_it_is_given_something_gets_all():
+    client = Client()
+    client.say(OPENING, head(1, "/hold"), head(3, "/hold"))
+    client.said()
+    call = client.front.receivers[0].call
+    client.connection.pause_writing()
+    call.channel.respond(call, b"waits")
+    client.connection.flush()
+    write = client.transport.write
+
+    def ask_for_more(data):
+        client.transport.write = write
+        write(data)
+        client.connection.resume_writing()
+
+    client.transport.write = ask_for_more
+    other = client.front.receivers[1].call
+    other.channel.end(other, 3, "the trailers of an error do not wait")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert client.answers()[1][0] == message(b"waits")
+
+
+@scenario
 async def test_many_calls_at_once_leave_turns_to_others():
     client = Client()
     per_turn = connection_module._CALLS_PER_TURN
