@@ -169,7 +169,8 @@ class AsyncioEngine:
         call.receiver = StreamReceiver(call, stream, self._limits.max_message, log=log, ended=ended)
 
     def hold(self, size: int) -> None:
-        """Take the bytes of a message that arrives from the budget; raise UNAVAILABLE if that is spent."""
+        """Take the bytes of a message that arrives, or waits for its client, from the budget; raise UNAVAILABLE if that
+        is spent."""
         self._in_flight.hold(size)
 
     def release(self, size: int) -> None:

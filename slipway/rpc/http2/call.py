@@ -72,6 +72,7 @@ class Call:
         "trailers",
         "unreturned",
         "unsent",
+        "unsent_held",
         "window",
     )
 
@@ -91,5 +92,6 @@ class Call:
         self.unreturned = 0  # bytes received that the client may not send again yet
         self.held = 0  # bytes of the budget, for large messages until the receiver passes them on
         self.is_arriving_held = False  # the message that arrives is among them
+        self.unsent_held = 0  # bytes of the budget, for large messages that wait for the client
         self.room: asyncio.Future[None] | None = None  # somebody waits until `unsent` is empty
         self.timer: asyncio.TimerHandle | None = None  # of its deadline

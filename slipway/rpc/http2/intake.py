@@ -22,7 +22,7 @@ from slipway.rpc.status import GRPC_STATUS, RESOURCE_EXHAUSTED
 MAX_STREAMS: Final = 512  # per connection; clients queue further calls
 STREAM_WINDOW: Final = 1 << 20  # bytes that a call may send before they are taken
 WINDOW: Final = 4 << 20
-_LARGE: Final = 256 << 10  # bytes: a message above this counts in the budget of all connections until it is passed on
+_LARGE: Final = 256 << 10  # bytes: a message above this counts in the budget until it is passed on, or sent
 _USUAL_HEAD: Final = 256  # bytes, more than most clients send
 _DEADLINE_EXCEEDED: Final = 4
 _TWO_HOURS_S: Final = 7200.0
@@ -49,7 +49,8 @@ class CallFront(Protocol):
         """Take a call: give it its receiver, or end it."""
 
     def hold(self, size: int) -> None:
-        """Take the bytes of a message that arrives from the budget; raise `SlipwayError` if that is spent."""
+        """Take the bytes of a message that arrives, or waits for its client, from the budget; raise `SlipwayError` if
+        that is spent."""
 
     def release(self, size: int) -> None:
         """Give them back."""
@@ -283,6 +284,24 @@ class Intake(Sender):
             self._write(frames.window_update(call.stream, call.unreturned))
             call.unreturned = 0
 
+    def _wait(self, call: Call) -> None:
+        size = 0 if call.unsent is None else sum(map(len, call.unsent)) - call.unsent_held
+        if size <= _LARGE:
+            return
+        try:
+            self._front.hold(size)
+        except SlipwayError as error:
+            call.unsent = None
+            self._blocked.pop(call, None)
+            self._refuse(call, GRPC_STATUS[error.code], error.message)
+        else:
+            call.unsent_held += size
+
+    def _waits_no_more(self, call: Call) -> None:
+        if call.unsent_held:
+            self._front.release(call.unsent_held)
+            call.unsent_held = 0
+
     def _refuse(self, call: Call, status: int, message: str) -> None:
         """End a call for what its client sent."""
         self.end(call, status, message)
@@ -304,6 +323,7 @@ class Intake(Sender):
 
     def _forget(self, call: Call) -> None:
         super()._forget(call)
+        self._waits_no_more(call)
         if call.held:
             self._front.release(call.held)
             call.held = 0

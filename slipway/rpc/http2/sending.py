@@ -118,6 +118,16 @@ class Sender:
             call.unsent.append(memoryview(payload)[_JOINED:])
         self._blocked[call] = None
         self._pump_call(call)
+        if call.unsent:
+            self._wait(call)
+
+    def _wait(self, call: Call) -> None:
+        """Take note that what is left to send waits for the client."""
+        raise NotImplementedError
+
+    def _waits_no_more(self, call: Call) -> None:
+        """Take note that nothing does."""
+        raise NotImplementedError
 
     def end(self, call: Call, status: int, message: str) -> None:
         """End the call behind what was sent."""
@@ -215,6 +225,7 @@ class Sender:
             self.flush()
         if not call.unsent:
             self._blocked.pop(call, None)
+            self._waits_no_more(call)
             if call.trailers is not None:
                 self._send_trailers(call, call.trailers)
             else:

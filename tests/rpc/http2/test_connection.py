@@ -368,7 +368,8 @@ async def test_a_paused_call_gets_no_window_until_it_goes_on():
 async def test_a_large_message_counts_in_the_budget_while_it_arrives():
     client = Client()
     size = 1 << 20
-    client.say(OPENING, head(1), head(3), data(1, message(bytes(size))[:100], end=False))
+    client.say(OPENING, setting(frames.INITIAL_WINDOW_SIZE, 2**30), window(0, 2**30))
+    client.say(head(1), head(3), data(1, message(bytes(size))[:100], end=False))
     client.say(data(3, message(bytes(size))[:100], end=False))
     assert client.front.held == 2 * size
     client.say(frame(frames.RST_STREAM, 0, 1, bytes(4)))
@@ -396,6 +397,40 @@ async def test_a_response_waits_for_the_windows_of_the_client():
     data_, headers = client.answers()[1]
     assert data_ == message(bytes(range(100)))[50:]
     assert headers == {"grpc-status": "0", "ended": True}
+
+
+@scenario
+async def test_large_responses_that_their_client_does_not_read_count_in_the_budget():
+    client = Client()
+    client.say(OPENING, head(1, "/hold"), head(3, "/hold"), head(5, "/hold"))
+    first, second, third = (receiver.call for receiver in client.front.receivers)
+    first.channel.respond(first, bytes(1 << 20))
+    assert client.front.held == (1 << 20) + 5 - 65_535
+    client.front.budget = 1 << 20
+    client.said()
+    second.channel.respond(second, bytes(1 << 20))
+    assert client.answers()[3][1]["grpc-status"] == "14"
+    assert client.front.receivers[1].is_cancelled
+    third.channel.respond(third, bytes(1000))  # is small
+    client.say(window(0, 2 << 20), window(1, 2 << 20))
+    answers = client.answers()
+    assert answers[1][1]["grpc-status"] == answers[5][1]["grpc-status"] == "0"
+    assert client.front.held == 0
+
+
+@scenario
+async def test_a_stream_of_large_responses_counts_each_while_it_waits():
+    client = Client()
+    client.say(OPENING, setting(frames.INITIAL_WINDOW_SIZE, 0), head(1, "/hold"), window(0, 2**30))
+    call = client.front.receivers[0].call
+    for _ in range(3):
+        call.channel.send(call, bytes(1 << 20))
+        assert client.front.held == (1 << 20) + 5
+        client.say(window(1, (1 << 20) + 5))
+        assert client.front.held == 0
+    call.channel.send(call, bytes(1 << 20))
+    client.say(frame(frames.RST_STREAM, 0, 1, bytes(4)))
+    assert client.front.held == 0
 
 
 @scenario
