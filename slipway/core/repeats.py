@@ -21,12 +21,14 @@ _OVERHEAD: Final = 500  # bytes of Python's objects for one
 @dataclass(frozen=True, slots=True, eq=False)
 class Repeat(Generic[Head]):
     """An encoded response. It answers a request with the same bytes if the request's head, or the model that it names,
-    is equal to `head`, means the loaded model with this very `signature`, and `again` returns True."""
+    is equal to `head`, means the loaded model with this very `signature`, and `again` returns True. `head_size` is the
+    memory in bytes that the head takes and that no other one shares, apart from what the request's bytes have."""
 
     head: Head
     signature: object
     again: Callable[[], bool]
     parts: tuple[bytes, ...]
+    head_size: int = 0
 
     @property
     def size(self) -> int:
@@ -51,15 +53,19 @@ class Repeats(Generic[Head]):
         return self._kept.get(asked)
 
     def keep(self, asked: bytes, repeat: Repeat[Head]) -> None:
-        """Keep a response, unless it or its request is large."""
-        if max(repeat.size, len(asked)) > LARGEST_REPEAT:
+        """Keep a response, unless it, its request or the head of that is large."""
+        if max(repeat.size, repeat.head_size, len(asked)) > LARGEST_REPEAT:
             return
         before = self._kept.pop(asked, None)
         if before is not None:
-            self._size -= before.size + len(asked) + _OVERHEAD
-        taken = repeat.size + len(asked) + _OVERHEAD
+            self._size -= _taken(asked, before)
+        taken = _taken(asked, repeat)
         if self._size + taken > _MOST:
             self._kept.clear()
             self._size = 0
         self._size += taken
         self._kept[asked] = repeat
+
+
+def _taken(asked: bytes, repeat: Repeat[Head]) -> int:
+    return repeat.size + repeat.head_size + len(asked) + _OVERHEAD

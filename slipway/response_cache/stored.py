@@ -31,7 +31,7 @@ class StoredTensor:
     raw: bytes | bytearray | memoryview
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class StoredResponse:
     """The outputs and parameters of a response; `size` is the memory in bytes that they take."""
 

@@ -31,6 +31,7 @@ from slipway.wire.raw_request import decode_raw
 
 LENGTH: Final = b"inference-header-content-length"
 _IDENTITY: Final = b"identity"
+_HEADER: Final = 200  # bytes of Python's objects for one
 _MAX_DIGITS: Final = 18
 _LARGE_ANSWER: Final = 1 << 16  # compressing 64 KiB takes about 1 ms
 
@@ -92,8 +93,9 @@ class RepeatableCall(InferCall):
     def _answer(self, response: InferResponse, headers: bytes, *parts: Raw) -> None:
         super()._answer(response, headers, *parts)
         if response.again is not None and self._asked:
-            answer = headers, b"".join(parts)
-            repeat = Repeat(self._exchange.head, self._signature, response.again, answer)
+            answer, head = (headers, b"".join(parts)), self._exchange.head
+            size = sum(len(name) + len(value) + _HEADER for name, value in head.headers.items()) + len(head.path)
+            repeat = Repeat(head, self._signature, response.again, answer, size)
             self._repeats.keep(bytes(self._asked), repeat)
 
 

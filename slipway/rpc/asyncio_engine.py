@@ -37,6 +37,7 @@ _BACKLOG: Final = 2048
 _HANDSHAKE_S: Final = 10.0
 _SWEEP_S: Final = 5.0
 _POLL_S: Final = 0.005
+_SHORTEST_KEEPALIVE_MS: Final = 1  # as in grpcio; 0 would not leave the event loop a moment of rest
 _UNIMPLEMENTED: Final = 12
 _ERROR_METADATA: Final = ("triton_grpc_error", "true")
 _CLIENTS: Final = Clients(lambda call: call.head.metadata, lambda call: call.channel.peer)
@@ -159,6 +160,7 @@ class AsyncioEngine:
             headers=self._forwarded(call),
             metadata=metadata,
             restrictions=self._restrictions,
+            plans=self._inference.plans,
         )
 
         self._streams.add(stream)
@@ -167,7 +169,8 @@ class AsyncioEngine:
         call.receiver = StreamReceiver(call, stream, self._limits.max_message, log=log, ended=ended)
 
     def hold(self, size: int) -> None:
-        """Take the bytes of a message that arrives from the budget; raise UNAVAILABLE if that is spent."""
+        """Take the bytes of a message that arrives, or waits for its client, from the budget; raise UNAVAILABLE if that
+        is spent."""
         self._in_flight.hold(size)
 
     def release(self, size: int) -> None:
@@ -181,7 +184,7 @@ class AsyncioEngine:
 def _limits(options: GrpcOptions) -> Http2Limits:
     return Http2Limits(
         max_message=options.max_message_bytes,
-        keepalive_s=options.grpc_keepalive_time / 1000,
+        keepalive_s=max(options.grpc_keepalive_time, _SHORTEST_KEEPALIVE_MS) / 1000,
         keepalive_timeout_s=options.grpc_keepalive_timeout / 1000,
         keepalive_without_calls=options.grpc_keepalive_permit_without_calls,
         ping_strikes=options.grpc_http2_max_ping_strikes,

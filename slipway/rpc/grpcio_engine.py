@@ -210,6 +210,7 @@ class GrpcioEngine:
             headers=self._forwarded(context),
             metadata=metadata,
             restrictions=self._restrictions,
+            plans=self._inference.plans,
         )
         self._streams.add(stream)
         began, status = monotonic_ns(), "OK"

@@ -76,7 +76,7 @@ class UnaryInference(Generic[Call]):
         self._restrictions = restrictions
         self._in_flight = in_flight
         self._reply = reply
-        self._plans = RequestPlans()
+        self.plans = RequestPlans()  # those of streams too
         self._held: dict[Call, int] = {}  # bytes of large messages that are being answered
         self._traces: dict[Call, RequestTrace] = {}
         self._large: set[asyncio.Task[None]] = set()  # large messages and responses in threads
@@ -106,7 +106,7 @@ class UnaryInference(Generic[Call]):
             in_flight.refuse_if_stopping()
             if self._repeats is not None and headers is None and self._answered_again(self._repeats, call, payload):
                 return None
-            pending = self._submit(call, self._plans.parse(payload), headers, client, payload)
+            pending = self._submit(call, self.plans.parse(payload), headers, client, payload)
         except SlipwayError as error:
             self._answer(call, b"", error)
             return None

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
 from time import monotonic_ns
-from typing import Final
+from typing import Final, NamedTuple
 
 from slipway.core.large_work import LARGE, run_large
 from slipway.core.pending import Pending
@@ -23,6 +22,7 @@ from slipway.rpc.stream import InferStream, StreamFailedError
 from slipway.wire.protobuf_request import is_large_work
 
 _INTERNAL: Final = 13
+_MESSAGES_PER_TURN: Final = 8  # of a stream, in a turn of the event loop
 
 
 async def inflate(message: bytes, call: Call, limit: int) -> bytes:
@@ -59,6 +59,7 @@ class UnaryReceiver:
         if self._is_compressed:
             self._task = asyncio.ensure_future(self._inflate(message))
         else:
+            self._call.channel.taken(self._call, len(message))
             self._start(message)
 
     def cancelled(self) -> None:
@@ -68,11 +69,13 @@ class UnaryReceiver:
             self._task.cancel()
 
     async def _inflate(self, message: bytes) -> None:
+        call, size = self._call, len(message)
         try:
-            message = await inflate(message, self._call, self._limit)
+            message = await inflate(message, call, self._limit)
         except CallRefusedError as fault:
-            self._call.channel.end(self._call, fault.status, fault.message)
+            call.channel.end(call, fault.status, fault.message)
         else:
+            call.channel.taken(call, size)
             self._start(message)
 
     def _start(self, message: bytes) -> None:
@@ -129,6 +132,12 @@ class RpcReceiver(UnaryReceiver):
             fail(call, unforeseen(error))
 
 
+class _Compressed(NamedTuple):
+    """A message that waits. Those that are not compressed wait as they are: many small ones would take far more."""
+
+    payload: bytes
+
+
 class StreamReceiver:
     """Carries one ModelStreamInfer call: a task reads what has arrived, another writes the answers."""
 
@@ -138,11 +147,13 @@ class StreamReceiver:
         self._limit = limit
         self._is_logged = log
         self._ended = ended
-        self._waiting: deque[tuple[bytes, bool]] = deque()
+        self._waiting: deque[bytes | _Compressed] = deque()
         self._has_all = False  # the client sends nothing more
         self._arrived = asyncio.Event()
+        self._began, self._status = monotonic_ns(), Code.CANCELLED.name  # the client disconnected, or its time is over
         self._reader = asyncio.ensure_future(self._read())
         self._writer = asyncio.ensure_future(self._write())
+        self._writer.add_done_callback(self._finished)  # also of a task that is cancelled before it begins
 
     @property
     def is_paused(self) -> bool:
@@ -151,7 +162,7 @@ class StreamReceiver:
 
     def message(self, payload: bytes, *, is_compressed: bool) -> None:
         """Queue a message."""
-        self._waiting.append((payload, is_compressed))
+        self._waiting.append(_Compressed(payload) if is_compressed else payload)
         self._arrived.set()
 
     def end(self) -> None:
@@ -165,11 +176,20 @@ class StreamReceiver:
 
     async def _read(self) -> None:
         call, stream = self._call, self._stream
+        left = _MESSAGES_PER_TURN
         try:
             while await self._has_message():
-                payload, is_compressed = self._waiting.popleft()
-                if is_compressed:
-                    payload = await inflate(payload, call, self._limit)
+                left -= 1
+                if not left:
+                    left = _MESSAGES_PER_TURN
+                    await asyncio.sleep(0)  # others have their turns
+                waiting = self._waiting.popleft()
+                if isinstance(waiting, _Compressed):
+                    payload, size = await inflate(waiting.payload, call, self._limit), len(waiting.payload)
+                else:
+                    payload, size = waiting, len(waiting)
+                del waiting
+                call.channel.taken(call, size)
                 if len(payload) > LARGE and is_large_work(payload):
                     await stream.receive_large(payload)
                 else:
@@ -194,27 +214,24 @@ class StreamReceiver:
 
     async def _write(self) -> None:
         call, stream = self._call, self._stream
-        began, status = monotonic_ns(), "OK"
         try:
             while (answer := await stream.next_answer()) is not None:
                 call.channel.send(call, answer)
                 del answer
                 await call.channel.drained(call)
-            call.channel.end(call, 0, "")
         except StreamFailedError as failure:
-            status = NAMES[failure.status]
+            self._status = NAMES[failure.status]
             call.channel.end(call, failure.status, status_text(failure.message))
-        except asyncio.CancelledError:  # the client disconnected or its deadline passed
-            status = Code.CANCELLED.name
-            raise
-        finally:
-            self._ended()
-            if self._is_logged:
-                log_call(call.channel.peer, MODEL_STREAM_INFER, began, status)
-            stream.cancel()
-            self._reader.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._reader
+        else:
+            self._status = "OK"
+            call.channel.end(call, 0, "")
+
+    def _finished(self, _: asyncio.Task[None]) -> None:
+        self._ended()
+        if self._is_logged:
+            log_call(self._call.channel.peer, MODEL_STREAM_INFER, self._began, self._status)
+        self._stream.cancel()
+        self._reader.cancel()
 
 
 def reply(call: Call, payload: bytes, error: SlipwayError | None) -> None:

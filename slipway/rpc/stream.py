@@ -93,7 +93,9 @@ class InferStream:
         headers: ForwardedHeaders | None = None,
         metadata: Metadata = (),
         restrictions: Restrictions = MappingProxyType({}),
+        plans: RequestPlans | None = None,
     ) -> None:
+        """`plans` are those of all calls: of its own, each stream could fill some megabytes with them."""
         self._dataplane = dataplane
         self._regions = dataplane.regions
         self._metadata = metadata
@@ -102,7 +104,7 @@ class InferStream:
         self._errors_end_stream = errors_end_stream
         self._explains = any(key == EXPLAIN_HEADER for key, _ in metadata)  # or says that it does not
         self._headers = headers
-        self._plans = RequestPlans()
+        self._plans = plans or RequestPlans()
         self._open: dict[_Exchange, Pending | None] = {}
         self._ordered: deque[_Exchange] = deque()  # not decoupled, not yet in `_outgoing`
         self._outgoing: deque[bytes] = deque()

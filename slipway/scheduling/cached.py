@@ -63,7 +63,8 @@ class _Miss:
 
 
 class _Hit:
-    """Gives a response once more, if the model would still answer with it. It does not keep the model alive."""
+    """Gives a response once more, if the model would still answer with it. It keeps neither the model nor the response,
+    which may be far larger than what a front made of it."""
 
     __slots__ = ("_found", "_identity", "_key", "_scheduler")
 
@@ -71,12 +72,12 @@ class _Hit:
         self._scheduler = ref(scheduler)
         self._identity = identity
         self._key = key
-        self._found = found
+        self._found = ref(found)
 
     def __call__(self) -> bool:
         """Return whether the cache still has the response for the model as it is loaded now; count the hit."""
-        scheduler = self._scheduler()
-        return scheduler is not None and scheduler.repeat(self._identity, self._key, self._found)
+        scheduler, found = self._scheduler(), self._found()
+        return scheduler is not None and found is not None and scheduler.repeat(self._identity, self._key, found)
 
 
 class CachedScheduler:

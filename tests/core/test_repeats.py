@@ -30,6 +30,16 @@ def test_large_requests_and_responses_are_not_kept():
     assert repeats.size == 0
 
 
+def test_heads_count_too():
+    repeats: Repeats[str] = Repeats()
+    repeats.keep(b"asked", Repeat("head", SIGNATURE, lambda: True, (b"x",), head_size=1000))
+    assert repeats.size > 1000
+    repeats.keep(b"asked", repeat(b"x"))
+    assert repeats.size < 1000
+    repeats.keep(b"other", Repeat("head", SIGNATURE, lambda: True, (b"x",), head_size=LARGEST_REPEAT + 1))
+    assert repeats.find(b"other") is None
+
+
 def test_memory_is_bounded_and_counted_once_per_request():
     repeats: Repeats[str] = Repeats()
     repeats.keep(b"asked", repeat(bytes(1000)))

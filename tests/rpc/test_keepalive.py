@@ -7,6 +7,7 @@ import struct
 
 import pytest
 
+from slipway.rpc.asyncio_engine import _limits
 from slipway.rpc.options import GrpcOptions
 from tests.rpc.conftest import serving
 
@@ -100,6 +101,10 @@ def test_a_silent_client_is_pinged_and_its_connection_closed_without_an_answer(e
         assert client.next(PING, 0) is not None
         while client.receive() is not None:
             pass
+
+
+def test_a_keepalive_time_of_zero_leaves_the_event_loop_to_others():
+    assert _limits(GrpcOptions(grpc_keepalive_time=0)).keepalive_s == 0.001
 
 
 def test_a_connection_of_the_maximum_age_is_asked_to_end():

@@ -453,6 +453,21 @@ def test_a_hit_is_not_given_again_once_the_model_drains_and_does_not_keep_it_ali
     run(scenario)
 
 
+def test_a_hit_that_may_be_given_again_does_not_keep_the_response():
+    async def scenario():
+        model = Model()
+        model.ask("a")
+        model.ask("b")
+        again = model.client.answers["b"][0].again
+        kept = again._found
+        assert kept() is not None
+        await model.cache.close()  # evicted
+        assert kept() is None
+        assert not again()
+
+    run(scenario)
+
+
 def test_responses_that_differ_by_who_asks_may_not_be_given_again():
     async def scenario():
         model = Model()

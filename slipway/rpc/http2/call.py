@@ -42,6 +42,9 @@ class CallChannel(Protocol):
     def resume(self, call: Call) -> None:
         """Let the client send more, after a pause."""
 
+    def taken(self, call: Call, size: int) -> None:
+        """Give the bytes of a message back to the budget: its receiver passes it on."""
+
     async def drained(self, call: Call) -> None:
         """Wait until the client has room for another message."""
 
@@ -58,6 +61,7 @@ class Call:
         "has_begun",
         "head",
         "held",
+        "is_arriving_held",
         "is_input_over",
         "is_over",
         "reader",
@@ -68,6 +72,7 @@ class Call:
         "trailers",
         "unreturned",
         "unsent",
+        "unsent_held",
         "window",
     )
 
@@ -85,6 +90,8 @@ class Call:
         self.is_input_over = False
         self.is_over = False  # nothing more can be sent
         self.unreturned = 0  # bytes received that the client may not send again yet
-        self.held = 0  # bytes of the budget, for a large message that arrives
+        self.held = 0  # bytes of the budget, for large messages until the receiver passes them on
+        self.is_arriving_held = False  # the message that arrives is among them
+        self.unsent_held = 0  # bytes of the budget, for large messages that wait for the client
         self.room: asyncio.Future[None] | None = None  # somebody waits until `unsent` is empty
         self.timer: asyncio.TimerHandle | None = None  # of its deadline

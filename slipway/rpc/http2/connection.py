@@ -15,7 +15,7 @@ from slipway.rpc.http2.intake import MAX_STREAMS, STREAM_WINDOW, WINDOW, CallFro
 
 MAX_CONNECTIONS: Final = 10_000  # of all clients; further ones are closed at once
 _CALLS_PER_TURN: Final = 64  # then other connections have their turn
-_FRAMES_PER_TURN: Final = 1024
+_STEPS_PER_TURN: Final = 1024
 _SETTINGS: Final = frames.settings(
     {
         frames.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
@@ -78,7 +78,7 @@ class Http2Connection(Intake, asyncio.Protocol):
         self._take(data)
 
     def _take(self, data: bytes) -> None:
-        self._begun = 0
+        self._work = self._steps = 0
         self._is_collecting = True
         try:
             at = self._opened(data) if self._preface else 0
@@ -104,9 +104,8 @@ class Http2Connection(Intake, asyncio.Protocol):
         size = len(data)
         if self._preface:
             return at
-        count = 0
         while size - at >= frames.HEAD_SIZE:
-            if self._begun >= _CALLS_PER_TURN or count >= _FRAMES_PER_TURN or self._is_unread:
+            if self._work >= _CALLS_PER_TURN or self._steps >= _STEPS_PER_TURN or self._is_unread:
                 self._hold_up()
                 break
             high, low, kind, flags, stream = frames.HEAD.unpack_from(data, at)
@@ -118,7 +117,7 @@ class Http2Connection(Intake, asyncio.Protocol):
                 break
             self._frame(kind, flags, stream & frames.MAX_WINDOW, data[start:end])  # without the reserved bit
             at = end
-            count += 1
+            self._steps += 1
         return at
 
     def _hold_up(self) -> None:

@@ -16,11 +16,15 @@ from hpack import Decoder, HPACKError
 
 from slipway.rpc.http2.frames import Http2Code, Http2Error
 
-MAX_HEAD: Final = 16_384  # bytes of a call's head, as its block and decoded
+MAX_HEAD: Final = 16_384  # bytes of a call's head, decoded, with 32 for each field
+MAX_BLOCK: Final = 65_536  # bytes that are read, so that the next head can be: one above the limit ends its call alone
+_FIELD: Final = 32
 _MAX_KNOWN: Final = 64
 _LARGEST_KNOWN: Final = 512  # bytes of a block
 _TABLE_UPDATE: Final = 0x20
 _KIND_BITS: Final = 0xE0
+_SIZE_BITS: Final = 0x1F
+_MOST_UPDATES: Final = 2  # in a block
 _UNITS: Final = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _TIMEOUT_DIGITS: Final = 8
 _BINARY: Final = "-bin"
@@ -36,20 +40,22 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CallHead:
-    """What a client says before its message. `refusal` is the HTTP status of a request that is not gRPC."""
+    """What a client says before its message. `refusal` is the HTTP status of a request that is not gRPC, `excess` the
+    size of a head above the limit, of which nothing else is known."""
 
     path: str
     metadata: Metadata = ()
     timeout_s: float | None = None
     coding: str = "identity"  # of compressed messages
     refusal: int = 0
+    excess: int = 0
 
 
 class HeadReader:
     """Reads the header blocks of one connection, in order."""
 
     def __init__(self) -> None:
-        self._decoder = Decoder(max_header_list_size=MAX_HEAD)
+        self._decoder = Decoder(max_header_list_size=MAX_BLOCK)
         self._known: dict[bytes, CallHead] = {}
 
     def read(self, block: bytes) -> CallHead:
@@ -58,19 +64,45 @@ class HeadReader:
         if known is not None:
             return known
         entries = self._decoder.header_table.dynamic_entries
-        size, newest = len(entries), entries[0] if entries else None
+        count, newest = len(entries), entries[0] if entries else None
+        _check_updates(block)
         try:
             headers = self._decoder.decode(block, raw=True)
-            found = call_head((_text(name), _text(value)) for name, value in headers)
+            size = sum(len(name) + len(value) + _FIELD for name, value in headers)
+            found = (
+                CallHead("", excess=size)
+                if size > MAX_HEAD
+                else call_head((_text(name), _text(value)) for name, value in headers)
+            )
         except (HPACKError, IndexError, UnicodeDecodeError) as error:
             raise Http2Error(Http2Code.COMPRESSION_ERROR, f"a header block cannot be read: {error}") from None
-        if len(entries) != size or (entries and entries[0] is not newest):
+        if len(entries) != count or (entries and entries[0] is not newest):
             self._known.clear()  # the table has changed, and with it what blocks mean
-        elif len(block) <= _LARGEST_KNOWN and block[0] & _KIND_BITS != _TABLE_UPDATE:
+        elif len(block) <= _LARGEST_KNOWN and not _is_update(block, 0):
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
             self._known[block] = found
         return found
+
+
+def _is_update(block: bytes, at: int) -> bool:
+    """Return whether the size of the table changes there."""
+    return at < len(block) and block[at] & _KIND_BITS == _TABLE_UPDATE
+
+
+def _check_updates(block: bytes) -> None:
+    """Raise `Http2Error` for a block that changes the size of the table more often than any block has to (RFC 7541,
+    section 4.2): a large one would take long."""
+    at = count = 0
+    while _is_update(block, at):
+        count += 1
+        if count > _MOST_UPDATES:
+            raise Http2Error(Http2Code.COMPRESSION_ERROR, "a header block changes the size of its table too often")
+        at += 1
+        if block[at - 1] & _SIZE_BITS == _SIZE_BITS:  # the size goes on, up to a byte without the highest bit
+            while at < len(block) and block[at] & 0x80:
+                at += 1
+            at += 1
 
 
 def _text(value: bytes | str) -> str:

@@ -14,15 +14,16 @@ from slipway.errors import SlipwayError
 from slipway.rpc.http2 import frames
 from slipway.rpc.http2.call import Call
 from slipway.rpc.http2.frames import Http2Code, Http2Error
-from slipway.rpc.http2.heads import MAX_HEAD, CallHead, HeadReader, http_refusal
+from slipway.rpc.http2.heads import MAX_BLOCK, MAX_HEAD, CallHead, HeadReader, http_refusal
 from slipway.rpc.http2.messages import CallRefusedError
 from slipway.rpc.http2.sending import Sender
-from slipway.rpc.status import GRPC_STATUS
+from slipway.rpc.status import GRPC_STATUS, RESOURCE_EXHAUSTED
 
 MAX_STREAMS: Final = 512  # per connection; clients queue further calls
 STREAM_WINDOW: Final = 1 << 20  # bytes that a call may send before they are taken
 WINDOW: Final = 4 << 20
-_LARGE: Final = 256 << 10  # bytes: a message above this counts in the budget of all connections while it arrives
+_LARGE: Final = 256 << 10  # bytes: a message above this counts in the budget until it is passed on, or sent
+_USUAL_HEAD: Final = 256  # bytes, more than most clients send
 _DEADLINE_EXCEEDED: Final = 4
 _TWO_HOURS_S: Final = 7200.0
 
@@ -48,7 +49,8 @@ class CallFront(Protocol):
         """Take a call: give it its receiver, or end it."""
 
     def hold(self, size: int) -> None:
-        """Take the bytes of a message that arrives from the budget; raise `SlipwayError` if that is spent."""
+        """Take the bytes of a message that arrives, or waits for its client, from the budget; raise `SlipwayError` if
+        that is spent."""
 
     def release(self, size: int) -> None:
         """Give them back."""
@@ -68,7 +70,8 @@ class Intake(Sender):
         self._block: bytearray | None = None  # a head that is not complete, and the stream and flags that it has
         self._block_of = (0, 0)
         self._unreturned = 0  # bytes of data that the client may not send again yet
-        self._begun = 0  # calls in this turn of the event loop
+        self._work = 0  # in this turn of the event loop, in heads of a usual size
+        self._steps = 0  # in this turn: frames, and messages in them
         self._pings = 0  # in a row that came too early
         self._last_ping_s = -_TWO_HOURS_S
         self._is_draining = False
@@ -94,13 +97,14 @@ class Intake(Sender):
         if self._block is None:
             raise Http2Error(Http2Code.PROTOCOL_ERROR, "a continuation of nothing")
         self._block += payload
-        if len(self._block) > MAX_HEAD or not payload:
+        if len(self._block) > MAX_BLOCK or not payload:
             raise Http2Error(Http2Code.ENHANCE_YOUR_CALM, "a head is too large")
         if flags & frames.END_HEADERS:
             block, self._block = bytes(self._block), None
             self._head(self._block_of[1], stream, block)
 
     def _head(self, flags: int, stream: int, block: bytes) -> None:
+        self._work += 1 + len(block) // _USUAL_HEAD
         head = self._heads.read(block)
         call = self._calls.get(stream)
         if call is not None:  # trailers of the client
@@ -119,7 +123,6 @@ class Intake(Sender):
         self._begin(stream, head, is_complete=bool(flags & frames.END_STREAM))
 
     def _begin(self, stream: int, head: CallHead, *, is_complete: bool) -> None:
-        self._begun += 1
         call = Call(self, stream, head, window=self._first_window, limit=self._limits.max_message)
         call.is_input_over = is_complete
         self._calls[stream] = call
@@ -128,6 +131,9 @@ class Intake(Sender):
             flags = frames.END_HEADERS | frames.END_STREAM
             self._write(frames.frame(frames.HEADERS, flags, stream, block))
             self._finish(call)
+            return
+        if head.excess:
+            self.end(call, RESOURCE_EXHAUSTED, f"Received metadata larger than max ({head.excess} vs. {MAX_HEAD})")
             return
         if head.timeout_s is not None:
             call.timer = self._loop.call_later(head.timeout_s, self._expired, call)
@@ -172,7 +178,8 @@ class Intake(Sender):
                 if message is None:
                     self._hold(call, reader.wanted)
                 else:
-                    self._let_go(call)
+                    self._steps += 1
+                    call.is_arriving_held = False
                     call.receiver.message(message, is_compressed=reader.is_compressed)
         except CallRefusedError as refusal:
             self._refuse(call, refusal.status, refusal.message)
@@ -197,14 +204,16 @@ class Intake(Sender):
 
     def _hold(self, call: Call, size: int) -> None:
         """Take a large message that arrives from the budget, once."""
-        if size > _LARGE and not call.held:
+        if size > _LARGE and not call.is_arriving_held:
             self._front.hold(size)
-            call.held = size
+            call.held += size
+            call.is_arriving_held = True
 
-    def _let_go(self, call: Call) -> None:
-        if call.held:
-            self._front.release(call.held)
-            call.held = 0
+    def taken(self, call: Call, size: int) -> None:
+        """Give the bytes of a message back to the budget: its receiver passes it on."""
+        if size > _LARGE and call.held:  # nothing is held of a call that has ended
+            self._front.release(size)
+            call.held -= size
 
     def _reset(self, _: int, stream: int, payload: bytes) -> None:
         if len(payload) != 4:
@@ -220,14 +229,17 @@ class Intake(Sender):
             raise Http2Error(Http2Code.PROTOCOL_ERROR, "settings of a stream")
         if flags & frames.ACK:
             return
-        for name, value in frames.read_settings(payload):
+        self._work += 1
+        for name, value in dict(frames.read_settings(payload)).items():  # the last of several counts
             if name == frames.INITIAL_WINDOW_SIZE:
                 self._change_first_window(value)
             elif name == frames.MAX_FRAME_SIZE:
                 self._change_max_frame(value)
         self._write(frames.frame(frames.SETTINGS, frames.ACK, 0))
 
-    def _ping(self, flags: int, _: int, payload: bytes) -> None:
+    def _ping(self, flags: int, stream: int, payload: bytes) -> None:
+        if stream:
+            raise Http2Error(Http2Code.PROTOCOL_ERROR, "a ping of a stream")
         if len(payload) != 8:
             raise Http2Error(Http2Code.FRAME_SIZE_ERROR, "a PING frame does not have eight bytes")
         if flags & frames.ACK:
@@ -272,6 +284,24 @@ class Intake(Sender):
             self._write(frames.window_update(call.stream, call.unreturned))
             call.unreturned = 0
 
+    def _wait(self, call: Call) -> None:
+        size = 0 if call.unsent is None else sum(map(len, call.unsent)) - call.unsent_held
+        if size <= _LARGE:
+            return
+        try:
+            self._front.hold(size)
+        except SlipwayError as error:
+            call.unsent = None
+            self._blocked.pop(call, None)
+            self._refuse(call, GRPC_STATUS[error.code], error.message)
+        else:
+            call.unsent_held += size
+
+    def _waits_no_more(self, call: Call) -> None:
+        if call.unsent_held:
+            self._front.release(call.unsent_held)
+            call.unsent_held = 0
+
     def _refuse(self, call: Call, status: int, message: str) -> None:
         """End a call for what its client sent."""
         self.end(call, status, message)
@@ -279,7 +309,11 @@ class Intake(Sender):
 
     def _expired(self, call: Call) -> None:
         call.timer = None
-        self._refuse(call, _DEADLINE_EXCEEDED, "Deadline Exceeded")
+        if call.unsent:  # the client does not read, and does not wait any more
+            self._write(frames.reset(call.stream, Http2Code.CANCEL))
+            self._drop(call)
+        else:
+            self._refuse(call, _DEADLINE_EXCEEDED, "Deadline Exceeded")
 
     def _drop(self, call: Call) -> None:
         """Forget a call that the client has given up."""
@@ -289,7 +323,10 @@ class Intake(Sender):
 
     def _forget(self, call: Call) -> None:
         super()._forget(call)
-        self._let_go(call)
+        self._waits_no_more(call)
+        if call.held:
+            self._front.release(call.held)
+            call.held = 0
         if call.timer is not None:
             call.timer.cancel()
             call.timer = None

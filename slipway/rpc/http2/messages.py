@@ -17,6 +17,7 @@ _INTERNAL: Final = 13
 _UNIMPLEMENTED: Final = 12
 _WINDOW_BITS: Final = {"gzip": 31, "deflate": 15}  # of zlib: a gzip header, a zlib header
 _PIECE: Final = 1 << 20
+_SMALL: Final = 1024  # bytes of a part
 
 
 class CallRefusedError(Exception):
@@ -35,7 +36,7 @@ class MessageReader:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._parts: list[bytes] = []
+        self._parts: list[bytes | bytearray] = []
         self._size = 0  # bytes in the parts
         self.wanted = -1
         self.is_compressed = False
@@ -71,14 +72,23 @@ class MessageReader:
             data = data[PREFIX_SIZE:]
         missing = self.wanted - self._size
         if len(data) < missing:
-            if data:
-                self._parts.append(data)
-                self._size += len(data)
+            self._keep(data)
             return None, b""
         message = b"".join((*self._parts, data[:missing]))
         self._parts.clear()
         self._size, self.wanted = 0, -1
         return message, data[missing:]
+
+    def _keep(self, data: bytes) -> None:
+        """Keep a part; small ones are put together, because an object for each takes far more than they have."""
+        self._size += len(data)
+        last = self._parts[-1] if self._parts else None
+        if len(data) >= _SMALL:
+            self._parts.append(data)
+        elif isinstance(last, bytearray):
+            last += data
+        elif data:
+            self._parts.append(bytearray(data))
 
 
 def too_large(size: int, limit: int) -> CallRefusedError:

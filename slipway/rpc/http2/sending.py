@@ -18,6 +18,7 @@ from slipway.rpc.http2.messages import PREFIX, PREFIX_SIZE
 
 _LARGEST_FRAME: Final = 256 << 10
 _JOINED: Final = frames.MAX_FRAME - PREFIX_SIZE  # bytes of a message that leave with its prefix
+_MOST_COLLECTED: Final = 1 << 20  # bytes of messages that are not handed to the transport yet
 _LAST: Final = frames.END_HEADERS | frames.END_STREAM
 
 
@@ -34,6 +35,7 @@ class Sender:
         self._first_window = frames.FIRST_WINDOW
         self._max_frame = frames.MAX_FRAME
         self._out: list[bytes] = []
+        self._collected = 0  # bytes of messages in it, apart from small ones
         self._is_collecting = False  # what is written waits for the end of what was received
         self._is_unread = False  # the transport holds enough
         self._is_closed = False
@@ -65,12 +67,12 @@ class Sender:
 
     def flush(self) -> None:
         """Pass on what was written."""
-        out = self._out
-        if out and not self._is_closed:
-            data = out[0] if len(out) == 1 else b"".join(out)
+        data = b"".join(self._out)
+        self._out.clear()  # before the transport may ask for more
+        self._collected = 0
+        if data and not self._is_closed:
             self.written += len(data)
             self._transport.write(data)
-        out.clear()
 
     # responses
 
@@ -116,6 +118,16 @@ class Sender:
             call.unsent.append(memoryview(payload)[_JOINED:])
         self._blocked[call] = None
         self._pump_call(call)
+        if call.unsent:
+            self._wait(call)
+
+    def _wait(self, call: Call) -> None:
+        """Take note that what is left to send waits for the client."""
+        raise NotImplementedError
+
+    def _waits_no_more(self, call: Call) -> None:
+        """Take note that nothing does."""
+        raise NotImplementedError
 
     def end(self, call: Call, status: int, message: str) -> None:
         """End the call behind what was sent."""
@@ -156,10 +168,12 @@ class Sender:
     # windows
 
     def _grow(self, size: int) -> None:
+        was_used_up = self._window <= 0  # otherwise no call waits for it
         self._window += size
         if self._window > frames.MAX_WINDOW:
             raise Http2Error(Http2Code.FLOW_CONTROL_ERROR, "the window of the connection is too large")
-        self._pump()
+        if was_used_up:
+            self._pump()
 
     def _grow_call(self, call: Call, size: int) -> None:
         call.window += size
@@ -179,10 +193,13 @@ class Sender:
 
     def _pump(self) -> None:
         """Send a frame of each call that waits, until none of them may send more."""
-        while self._blocked and self._window > 0 and not self._is_unread:
-            sent = [self._send_piece(call) for call in list(self._blocked)]
-            if not any(sent):
-                return
+        has_sent = True
+        while has_sent:
+            has_sent = False
+            for call in list(self._blocked):
+                if self._window <= 0 or self._is_unread:
+                    return
+                has_sent |= self._send_piece(call)
 
     def _pump_call(self, call: Call) -> None:
         while call in self._blocked and self._send_piece(call):
@@ -203,8 +220,12 @@ class Sender:
         call.window -= len(piece)
         self._has_answered = True
         self._write(frames.head(frames.DATA, 0, call.stream, len(piece)) + piece)
+        self._collected += len(piece)
+        if self._collected >= _MOST_COLLECTED:  # the transport says when it holds enough
+            self.flush()
         if not call.unsent:
             self._blocked.pop(call, None)
+            self._waits_no_more(call)
             if call.trailers is not None:
                 self._send_trailers(call, call.trailers)
             else:

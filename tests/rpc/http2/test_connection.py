@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import random
 import struct
 
 import pytest
@@ -77,6 +79,8 @@ class Echo:
 
     def end(self):
         self.is_ended = True
+        for each in self.messages:
+            self.call.channel.taken(self.call, len(each))
         if self.call.head.path == "/echo":
             self.call.channel.respond(self.call, b"".join(self.messages))
 
@@ -273,7 +277,7 @@ BROKEN = {
     ),
     "a continuation of nothing": (OPENING + frame(frames.CONTINUATION, 4, 1, b"x"), Http2Code.PROTOCOL_ERROR),
     "a head without an end": (
-        OPENING + head(1, flags=0) + 2 * frame(frames.CONTINUATION, 0, 1, bytes(10_000)),
+        OPENING + head(1, flags=0) + 7 * frame(frames.CONTINUATION, 0, 1, bytes(10_000)),
         Http2Code.ENHANCE_YOUR_CALM,
     ),
     "a head of nothing": (OPENING + head(1, flags=0) + frame(frames.CONTINUATION, 0, 1), Http2Code.ENHANCE_YOUR_CALM),
@@ -292,6 +296,7 @@ BROKEN = {
     ),
     "a push": (OPENING + frame(frames.PUSH_PROMISE, 4, 1, b"x"), Http2Code.PROTOCOL_ERROR),
     "a cut ping": (OPENING + frame(frames.PING, 0, 0, b"1234567"), Http2Code.FRAME_SIZE_ERROR),
+    "a ping of a call": (OPENING + head(1) + frame(frames.PING, 0, 1, bytes(8)), Http2Code.PROTOCOL_ERROR),
     "pings": (OPENING + 5 * frame(frames.PING, 0, 0, bytes(8)), Http2Code.ENHANCE_YOUR_CALM),
     "a cut reset": (OPENING + head(1) + frame(frames.RST_STREAM, 0, 1, b"123"), Http2Code.FRAME_SIZE_ERROR),
     "the reset of no call": (OPENING + frame(frames.RST_STREAM, 0, 1, bytes(4)), Http2Code.PROTOCOL_ERROR),
@@ -363,7 +368,8 @@ async def test_a_paused_call_gets_no_window_until_it_goes_on():
 async def test_a_large_message_counts_in_the_budget_while_it_arrives():
     client = Client()
     size = 1 << 20
-    client.say(OPENING, head(1), head(3), data(1, message(bytes(size))[:100], end=False))
+    client.say(OPENING, setting(frames.INITIAL_WINDOW_SIZE, 2**30), window(0, 2**30))
+    client.say(head(1), head(3), data(1, message(bytes(size))[:100], end=False))
     client.say(data(3, message(bytes(size))[:100], end=False))
     assert client.front.held == 2 * size
     client.say(frame(frames.RST_STREAM, 0, 1, bytes(4)))
@@ -391,6 +397,40 @@ async def test_a_response_waits_for_the_windows_of_the_client():
     data_, headers = client.answers()[1]
     assert data_ == message(bytes(range(100)))[50:]
     assert headers == {"grpc-status": "0", "ended": True}
+
+
+@scenario
+async def test_large_responses_that_their_client_does_not_read_count_in_the_budget():
+    client = Client()
+    client.say(OPENING, head(1, "/hold"), head(3, "/hold"), head(5, "/hold"))
+    first, second, third = (receiver.call for receiver in client.front.receivers)
+    first.channel.respond(first, bytes(1 << 20))
+    assert client.front.held == (1 << 20) + 5 - 65_535
+    client.front.budget = 1 << 20
+    client.said()
+    second.channel.respond(second, bytes(1 << 20))
+    assert client.answers()[3][1]["grpc-status"] == "14"
+    assert client.front.receivers[1].is_cancelled
+    third.channel.respond(third, bytes(1000))  # is small
+    client.say(window(0, 2 << 20), window(1, 2 << 20))
+    answers = client.answers()
+    assert answers[1][1]["grpc-status"] == answers[5][1]["grpc-status"] == "0"
+    assert client.front.held == 0
+
+
+@scenario
+async def test_a_stream_of_large_responses_counts_each_while_it_waits():
+    client = Client()
+    client.say(OPENING, setting(frames.INITIAL_WINDOW_SIZE, 0), head(1, "/hold"), window(0, 2**30))
+    call = client.front.receivers[0].call
+    for _ in range(3):
+        call.channel.send(call, bytes(1 << 20))
+        assert client.front.held == (1 << 20) + 5
+        client.say(window(1, (1 << 20) + 5))
+        assert client.front.held == 0
+    call.channel.send(call, bytes(1 << 20))
+    client.say(frame(frames.RST_STREAM, 0, 1, bytes(4)))
+    assert client.front.held == 0
 
 
 @scenario
@@ -445,6 +485,54 @@ async def test_a_client_that_does_not_read_is_not_read_either():
 
 
 @scenario
+async def test_a_large_response_is_not_handed_over_while_the_transport_holds_enough():
+    client = Client()
+    client.say(OPENING, setting(frames.INITIAL_WINDOW_SIZE, 2**30), window(0, 2**30), head(1, "/hold"))
+    client.said()
+    call = client.front.receivers[0].call
+    payload = random.Random(0).randbytes(5 << 20)
+    write = client.transport.write
+    sizes = []
+
+    def hold_enough(data):
+        sizes.append(len(data))
+        write(data)
+        client.connection.pause_writing()
+
+    client.transport.write = hold_enough
+    call.channel.respond(call, payload)
+    while not call.is_over:
+        client.connection.resume_writing()
+        await asyncio.sleep(0)
+    assert client.answers()[1][0] == message(payload)
+    assert max(sizes) < 1.1 * (1 << 20)
+
+
+@scenario
+async def test_a_transport_that_asks_for_more_while_it_is_given_something_gets_all():
+    client = Client()
+    client.say(OPENING, head(1, "/hold"), head(3, "/hold"))
+    client.said()
+    call = client.front.receivers[0].call
+    client.connection.pause_writing()
+    call.channel.respond(call, b"waits")
+    client.connection.flush()
+    write = client.transport.write
+
+    def ask_for_more(data):
+        client.transport.write = write
+        write(data)
+        client.connection.resume_writing()
+
+    client.transport.write = ask_for_more
+    other = client.front.receivers[1].call
+    other.channel.end(other, 3, "the trailers of an error do not wait")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert client.answers()[1][0] == message(b"waits")
+
+
+@scenario
 async def test_many_calls_at_once_leave_turns_to_others():
     client = Client()
     per_turn = connection_module._CALLS_PER_TURN
@@ -456,6 +544,63 @@ async def test_many_calls_at_once_leave_turns_to_others():
     answered.append(len(client.answers()))
     assert sum(answered) == 3 * per_turn
     assert max(answered) <= per_turn
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        setting(frames.INITIAL_WINDOW_SIZE, 65_535),
+        head(1, flags=frames.END_HEADERS | frames.END_STREAM),  # of the same stream: not begun again
+        head(1, more=field("a", "b" * 2000)),
+    ],
+    ids=["settings", "trailers", "large heads"],
+)
+def test_what_takes_time_leaves_turns_to_others(said):
+    async def run():
+        client = Client()
+        turns = 1
+        client.say(OPENING, request(1, b"x"), *[said] * (2 * connection_module._CALLS_PER_TURN))
+        while not client.transport.is_reading:
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns >= 3
+
+    asyncio.run(run())
+
+
+@scenario
+async def test_many_messages_in_few_frames_leave_turns_to_others():
+    client = Client()
+    many = message(b"") * 1000
+    client.say(OPENING, head(1, "/hold"), *(data(1, many, end=False) for _ in range(4)))
+    (receiver,) = client.front.receivers
+    taken = [len(receiver.messages)]
+    while not client.transport.is_reading:
+        await asyncio.sleep(0)
+        taken.append(len(receiver.messages))
+    assert taken[-1] == 4000
+    assert max(later - earlier for earlier, later in itertools.pairwise([0, *taken])) <= 2000
+
+
+@scenario
+async def test_a_setting_that_is_given_again_and_again_changes_once():
+    client = Client()
+    client.say(OPENING, head(1, "/hold"))
+    changes = []
+    client.connection._change_first_window = changes.append
+    values = b"".join(struct.pack(">HI", frames.INITIAL_WINDOW_SIZE, size) for size in range(1000))
+    client.say(frame(frames.SETTINGS, 0, 0, values))
+    assert changes == [999]
+
+
+@scenario
+async def test_a_window_is_not_offered_to_calls_that_do_not_wait_for_it():
+    client = Client()
+    client.say(OPENING, setting(frames.INITIAL_WINDOW_SIZE, 0), request(1, b"x"), request(3, b"x"))
+    offered = []
+    client.connection._send_piece = offered.append
+    client.say(window(0, 1))
+    assert offered == []
 
 
 @scenario
@@ -518,6 +663,33 @@ async def test_a_request_that_is_not_grpc_gets_a_status_of_http():
 
 
 @scenario
+async def test_a_head_that_is_too_large_ends_its_call_alone():
+    client = Client()
+    large = HEAD + field("large", "x" * 20_000)
+    client.say(
+        OPENING,
+        head(1, "/hold"),
+        frame(frames.HEADERS, frames.END_STREAM, 3, large[:10_000]),
+        frame(frames.CONTINUATION, frames.END_HEADERS, 3, large[10_000:]),
+        request(5, b"next"),
+    )
+    await asyncio.sleep(0)  # the next turn
+    answers = client.answers()
+    assert answers[3][1]["grpc-status"] == "8"
+    assert answers[3][1]["grpc-message"].startswith("Received metadata larger than max (20")
+    assert answers[5] == (message(b"next"), OK)
+    assert not client.front.receivers[0].is_cancelled
+    assert len(client.front.receivers) == 2
+
+
+@scenario
+async def test_a_head_without_a_field_is_not_grpc():
+    client = Client()
+    client.say(OPENING, frame(frames.HEADERS, FULL, 1), request(3, b"next"))
+    assert client.answers() == {1: (b"", {":status": "405", "ended": True}), 3: (message(b"next"), OK)}
+
+
+@scenario
 async def test_the_time_of_a_call_ends_it():
     client = Client()
     client.say(OPENING, head(1, "/hold", more=field("grpc-timeout", "1n")))
@@ -526,6 +698,19 @@ async def test_the_time_of_a_call_ends_it():
     while not receiver.is_cancelled:  # noqa: ASYNC110  the deadline is a timer of the loop
         await asyncio.sleep(0)
     assert client.answers()[1][1]["grpc-status"] == "4"
+
+
+@scenario
+async def test_a_response_that_waits_goes_when_the_time_of_its_call_is_over():
+    client = Client()
+    client.say(OPENING, setting(frames.INITIAL_WINDOW_SIZE, 10), head(1, "/hold", more=field("grpc-timeout", "1m")))
+    call = client.front.receivers[0].call
+    call.channel.respond(call, bytes(100))
+    while not call.is_over:  # noqa: ASYNC110  as above
+        await asyncio.sleep(0)
+    assert client.answers()[1][1]["reset"] is Http2Code.CANCEL
+    assert not client.connection._blocked
+    assert call.unsent is None
 
 
 @scenario

@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slipway.rpc.http2.frames import Http2Code, Http2Error
-from slipway.rpc.http2.heads import MAX_HEAD, RESPONSE, HeadReader, call_head, http_refusal, timeout, trailers
+from slipway.rpc.http2.heads import (
+    MAX_BLOCK,
+    MAX_HEAD,
+    RESPONSE,
+    HeadReader,
+    call_head,
+    http_refusal,
+    timeout,
+    trailers,
+)
 
 CALL = [
     (":method", "POST"),
@@ -115,14 +124,21 @@ def test_the_time_of_a_call(text, seconds):
         b"\0\5ab",  # cut
         b"\0\x81\xff\0",  # wrong Huffman code
         b"\x3f\xff\xff\x7f",  # a table larger than allowed
-        b"\0\1a\x7f\x81\x7f" + bytes(MAX_HEAD),  # larger than the limit
-        b"\x82" * 600,  # small, but large when it is read
+        b"\0\1a\x7f\x81\xff\3" + bytes(MAX_BLOCK),  # larger than what is read
+        b"\x20\x3f\x01\x20\x82",  # the size of the table three times
+        b"\x82" * 2000,  # small, but large when it is read
     ],
 )
 def test_a_block_that_cannot_be_read_ends_the_connection(block):
     with pytest.raises(Http2Error) as broken:
         HeadReader().read(block)
     assert broken.value.code is Http2Code.COMPRESSION_ERROR
+
+
+def test_of_a_head_above_the_limit_nothing_but_its_size_is_known():
+    reader = HeadReader()
+    assert reader.read(b"\x40\1a\x7f\x81\x7f" + bytes(MAX_HEAD)).excess == MAX_HEAD + 33
+    assert reader.read(b"\x82" * 600).excess == 600 * (len(":methodGET") + 32)
 
 
 def test_the_servers_blocks_can_be_read_in_any_order():

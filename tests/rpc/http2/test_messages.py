@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import tracemalloc
 import zlib
 
 import pytest
@@ -45,6 +46,20 @@ def test_a_message_that_is_cut_is_not_between_messages():
         reader = MessageReader(LIMIT)
         assert read(reader, prefixed(b"abc")[:size]) == []
         assert not reader.is_between
+
+
+def test_small_parts_do_not_take_much_more_than_they_have():
+    reader = MessageReader(1 << 20)
+    size = 200_000
+    reader.feed(struct.pack(">BI", 0, size))
+    tracemalloc.start()
+    try:
+        for _ in range(size // 2 - 1):
+            assert reader.feed(bytes(2)) == (None, b"")
+        assert tracemalloc.get_traced_memory()[0] < 2 * size
+    finally:
+        tracemalloc.stop()
+    assert reader.feed(b"abc") == (bytes(size - 2) + b"ab", b"c")
 
 
 def test_a_message_above_the_limit_is_refused_at_its_first_bytes():
