@@ -132,6 +132,10 @@ class TorchEngine:
         """Return whether the row can join the running batch."""
         return self._running.takes(row)
 
+    def room(self, row: SequenceRequest) -> int:
+        """Return how many tokens of the row the pages of the running batch hold; 0 if it cannot join."""
+        return self._running.room if self.joins(row) else 0
+
     def start(self, rows: Sequence[SequenceRequest], listener: StartedListener) -> None:
         """Put rows that can join into the running batch."""
         network = self._opened()
