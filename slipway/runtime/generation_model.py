@@ -6,7 +6,7 @@ Independent of protocols: a request consists of arrays by name and an `AnswerSin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -30,6 +30,12 @@ _NO_IDS: Final = np.empty(0, np.int64)
 
 class GenerationModel(CheckpointModel[AnswerSink]):
     """A checkpoint that answers each request with arrays."""
+
+    @staticmethod
+    def holds_to_form(names: Iterable[str]) -> bool:
+        """Return whether one of these inputs or parameters says what the text must be: then no character of it may be
+        changed."""
+        return any(name in GRAMMAR_NAMES for name in names)
 
     def _request(self, inputs: Mapping[str, np.ndarray], sink: AnswerSink) -> _Request:
         """Return the request as rows; raise `SlipwayError` naming every invalid row and the reason."""
