@@ -34,7 +34,7 @@ from slipway.runtime.settings import read_fixed_settings
 from slipway.runtime.shared_engines import acquire_engine
 from slipway.runtime.stop_texts import StopTextsOfRow, token_bytes
 from slipway.runtime.token_lists import TokenLists
-from slipway.transformer.generation import SequenceRequest, TransformersRules
+from slipway.transformer.generation import Decoding, SequenceRequest, TransformersRules
 from slipway.transformer.options import EngineOptions
 from slipway.transformer.spec import Positions
 
@@ -114,10 +114,20 @@ class CheckpointModel(EngineModel[Sink]):
         )
         decoding = decoding_of(values, most_tokens=most, start_id=self._spec.start_id, end_ids=ends, rules=rules)
         row = replace(source, decoding=decoding)
+        if not (asked or given_name(inputs, TOTAL)):
+            row = self._fitting(row, decoding)
         refusal = self._engine.refusal(row)
         if refusal:
             raise unsupported(f"not supported by this model's engine: {refusal}")
         return row
+
+    def _fitting(self, row: SequenceRequest, decoding: Decoding) -> SequenceRequest:
+        """Return a row that does not ask for a length, to be generated as long as the engine has memory for it."""
+        room = self._engine.room(row)
+        most = max(1, room + 1 - row.ids.size)  # the last token is not fed back
+        if not room or decoding.max_tokens <= most:
+            return row
+        return replace(row, decoding=replace(decoding, max_tokens=most))
 
     def _ends(self, values: Values) -> tuple[int, ...]:
         """Return the model's tokens that end a row with these values."""

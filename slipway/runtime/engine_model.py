@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from slipway.errors import SlipwayError
+from slipway.errors import SlipwayError, unforeseen
 from slipway.runtime.batch_metrics import BatchMetrics
 from slipway.runtime.shared_engines import SharedEngine
 from slipway.transformer.dispatch import GenerationRequest, OpenRequests, begin, dispatch
+
+_LOG: Final = logging.getLogger("slipway.transformer")
+_AT_ONCE: Final = 2  # requests that are read beside those of `begin`'s thread
 
 
 class FailingSink(Protocol):
@@ -48,6 +54,8 @@ class EngineModel(ABC, Generic[Sink]):
         self._engine = shared.engine
         self._open = OpenRequests()
         self._metrics: BatchMetrics | None = None
+        self._late: ThreadPoolExecutor | None = None
+        self._lock = Lock()
 
     @property
     def description(self) -> str:
@@ -65,6 +73,9 @@ class EngineModel(ABC, Generic[Sink]):
         """Wait until all requests have their results, and release the engine; the last model that shares it frees the
         weights."""
         self._open.wait()
+        with self._lock:
+            if self._late is not None:
+                self._late.shutdown()
         if self._metrics is not None:
             self._metrics.close()
         self._shared.release()
@@ -76,8 +87,35 @@ class EngineModel(ABC, Generic[Sink]):
 
     def begin(self, asked: Sequence[tuple[Mapping[str, np.ndarray], Sink]]) -> None:
         """Generate for all requests, but do not wait for those that join the engine's running batch: they get their
-        results later, on the engine's thread."""
-        begin(self._engine, self._requests(asked), self._open)
+        results later, on the engine's thread. Requests that take long to read begin later, so that the others need not
+        wait."""
+        at_once = []
+        for each in asked:
+            if self._reads_long(each[0]):
+                self._open.add()
+                self._threads().submit(self._begin_late, each)
+            else:
+                at_once.append(each)
+        begin(self._engine, self._requests(at_once), self._open)
+
+    def _begin_late(self, each: tuple[Mapping[str, np.ndarray], Sink]) -> None:
+        try:
+            begin(self._engine, self._requests([each]), self._open)
+        except Exception as error:  # noqa: BLE001  there is no caller who could answer the request
+            _LOG.exception("a request could not be read")
+            each[1].fail(unforeseen(error))
+        finally:
+            self._open.remove()
+
+    def _threads(self) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._late is None:
+                self._late = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="late-requests")
+            return self._late
+
+    def _reads_long(self, inputs: Mapping[str, np.ndarray]) -> bool:  # noqa: ARG002
+        """Return whether the thread that reads this request may have to wait meanwhile."""
+        return False
 
     def _requests(self, asked: Sequence[tuple[Mapping[str, np.ndarray], Sink]]) -> list[GenerationRequest]:
         """Return the requests that can be read; the sinks of the others get the errors."""

@@ -6,9 +6,9 @@ Independent of protocols: a request consists of arrays by name and an `AnswerSin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from slipway.errors import SlipwayError, invalid
 from slipway.runtime.arguments import NUM_RETURN, check_names, read_values, stop_texts
 from slipway.runtime.checkpoint_model import CheckpointModel, RowExtras
 from slipway.runtime.engine_model import AnswerSink
+from slipway.runtime.grammars.checking import CHECKS
 from slipway.runtime.grammars.compiler import check_followed
 from slipway.runtime.grammars.source import GRAMMAR_NAMES, read_grammar
 from slipway.runtime.token_lists import LISTS, read_token_lists
@@ -31,14 +32,19 @@ _NO_IDS: Final = np.empty(0, np.int64)
 class GenerationModel(CheckpointModel[AnswerSink]):
     """A checkpoint that answers each request with arrays."""
 
+    @staticmethod
+    def holds_to_form(names: Iterable[str]) -> bool:
+        """Return whether one of these inputs or parameters says what the text must be: then no character of it may be
+        changed."""
+        return any(name in GRAMMAR_NAMES for name in names)
+
     def _request(self, inputs: Mapping[str, np.ndarray], sink: AnswerSink) -> _Request:
         """Return the request as rows; raise `SlipwayError` naming every invalid row and the reason."""
         sources = self._states(inputs) if self._spec.encoded_size else self._tokens(inputs)
         check_names([name for name in inputs if name not in (IDS, MASK, STATES)], self._elsewhere)
         values = read_values(inputs, len(sources), self._defaults)
         stops = stop_texts(inputs, len(sources)) or [self._fixed.stop_texts] * len(sources)
-        given = {name: array.tolist() for name, array in inputs.items() if name in GRAMMAR_NAMES or name in LISTS}
-        extras = RowExtras(read_grammar(given), read_token_lists(given))
+        extras = RowExtras(read_grammar(_plain(inputs, GRAMMAR_NAMES)), read_token_lists(_plain(inputs, LISTS)))
         rows, problems = [], []
         for index, (source, each, stop) in enumerate(zip(sources, values, stops, strict=True)):
             try:
@@ -48,6 +54,16 @@ class GenerationModel(CheckpointModel[AnswerSink]):
         if problems:
             raise invalid("; ".join(problems))
         return _Request(rows, [int(each[NUM_RETURN]) for each in values], sink, pad=self._pad)
+
+    def _reads_long(self, inputs: Mapping[str, np.ndarray]) -> bool:
+        """Return whether a grammar has to be checked, for which a process is started."""
+        if not self.holds_to_form(inputs):
+            return False
+        try:
+            source = read_grammar(_plain(inputs, GRAMMAR_NAMES))
+        except SlipwayError:
+            return False  # refused without a process
+        return source is not None and not CHECKS.known(source)
 
     def _tokens(self, inputs: Mapping[str, np.ndarray]) -> list[SequenceRequest]:
         """Return the rows of a text without their decoding."""
@@ -104,6 +120,11 @@ class _Request(GenerationRequest):
     def fail(self, error: SlipwayError) -> None:
         """Pass on the error."""
         self._sink.fail(error)
+
+
+def _plain(inputs: Mapping[str, np.ndarray], names: Container[str]) -> dict[str, Any]:
+    """Return those of the inputs as JSON values."""
+    return {name: array.tolist() for name, array in inputs.items() if name in names}
 
 
 def _draws(row: SequenceRequest, count: int) -> list[SequenceRequest]:

@@ -8,11 +8,12 @@ from threading import Lock
 
 from slipway.checkpoints.checkpoint import Checkpoint
 from slipway.runtime.batch_metrics import BatchReport
+from slipway.runtime.file_stamps import DirectoryStamp, directory_stamp
 from slipway.transformer.engines import RoutingEngine, open_engine
 from slipway.transformer.generation import SequenceRequest
 from slipway.transformer.options import EngineOptions
 
-_Key = tuple[Path, EngineOptions]
+_Key = tuple[Path, DirectoryStamp, EngineOptions]
 _engines: dict[_Key, SharedEngine] = {}
 _lock = Lock()  # held while an engine is opened, so that a second model waits for it
 
@@ -43,10 +44,11 @@ def acquire_engine(
     name: str,
     typical: SequenceRequest | None = None,
 ) -> SharedEngine:
-    """Return the engine of `directory`, opened on first use; `name` is the model's name for messages, `typical` as in
-    `open_engine`."""
-    key = (directory.resolve(), options)
+    """Return the engine of `directory`, opened on first use, and again when its files have changed; `name` is the
+    model's name for messages, `typical` as in `open_engine`."""
+    place = directory.resolve()
     with _lock:
+        key = (place, directory_stamp(place, without=options.cache_directory), options)
         shared = _engines.get(key)
         if shared is None:
             engine = open_engine(checkpoint.spec, checkpoint.weights, options, name=name, typical=typical)

@@ -13,6 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from slipway.runtime.file_stamps import FileStamp, file_stamp
+
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
@@ -20,9 +22,13 @@ _BEFORE: Final = "abcdef"  # decoded before each token, because the first token 
 _BYTE_TOKEN: Final = ("<0x", ">")
 
 
-@lru_cache(maxsize=8)
 def token_bytes(path: Path) -> TokenBytes:
     """Return the bytes of the tokens in the tokenizer.json at `path`."""
+    return _read(path, file_stamp(path))
+
+
+@lru_cache(maxsize=8)
+def _read(path: Path, stamp: FileStamp) -> TokenBytes:  # noqa: ARG001  a file that has been replaced is read again
     from tokenizers import Tokenizer
 
     return TokenBytes(Tokenizer.from_file(str(path)))

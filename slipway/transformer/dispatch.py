@@ -143,13 +143,24 @@ def _start(engine: TransformerEngine, joining: Sequence[GenerationRequest], open
     try:
         engine.start(rows, _StartedDispatcher(joining, open_requests))
     except SlipwayError as error:
-        if len(joining) == 1:
-            open_requests.remove()
-            joining[0].fail(error)
-            return
-        for request in joining:
-            open_requests.remove()
-            _start(engine, [request], open_requests)
+        _refused(engine, joining, open_requests, error)
+    except Exception as error:  # noqa: BLE001  an engine's library may raise anything, such as without memory for pages
+        _refused(engine, joining, open_requests, _unexpected(error))
+
+
+def _refused(
+    engine: TransformerEngine,
+    joining: Sequence[GenerationRequest],
+    open_requests: OpenRequests,
+    error: SlipwayError,
+) -> None:
+    if len(joining) == 1:
+        open_requests.remove()
+        joining[0].fail(error)
+        return
+    for request in joining:
+        open_requests.remove()
+        _start(engine, [request], open_requests)
 
 
 def _run(engine: TransformerEngine, asked: Sequence[GenerationRequest]) -> None:

@@ -152,6 +152,15 @@ class RoutingEngine:
             return self._other(inexact).joins(row)
         return self._exact.engine.joins(row)
 
+    def room(self, row: SequenceRequest) -> int:
+        """Return how many tokens the memory of the engine that runs the row holds of it, 0 if it sets no limit."""
+        if self._exact is None:
+            return self._other("").room(row)
+        inexact = self._exact.inexact(row)
+        if inexact and self._open_general is not None:
+            return self._other(inexact).room(row)
+        return self._exact.engine.room(row)
+
     def start(self, rows: Sequence[SequenceRequest], listener: StartedListener) -> None:
         """Let rows that can join the running batch of their engine do so."""
         for engine, part in self._parts(rows):

@@ -282,6 +282,9 @@ class TransformerEngine(Protocol):
     def joins(self, row: SequenceRequest) -> bool:
         """Return whether the row can join the engine's running batch; the others need `generate`."""
 
+    def room(self, row: SequenceRequest) -> int:
+        """Return how many tokens the engine's memory holds of a row, prompt and output; 0 if it sets no limit."""
+
     def start(self, rows: Sequence[SequenceRequest], listener: StartedListener) -> None:
         """Let rows that can join the running batch do so, together with those of other callers, and return at once."""
 

@@ -263,3 +263,17 @@ def test_what_is_not_json_is_refused(model):
     model.run([({"completion": np.array([[b"{"]], dtype=np.object_)}, sink)])
     assert sink.error is not None
     assert sink.error.code is Code.INVALID_ARG
+
+
+def test_without_a_length_a_text_may_become_as_long_as_the_memory_allows(tmp_path):
+    llama = write_generator(tmp_path / "llama", "llama", max_position_embeddings=8192)
+    small = CompletionModel(llama, {**PARAMETERS, "KV_CACHE_MIB": "1"}, name="m")  # 4096 tokens
+    asked = run(small, {"prompt": [5] * 10, "max_tokens": 4096})
+    assert "needs 4105 tokens of key-value memory (prompt and output), but the pool has 4096" in asked.error.message
+    begun = run(small, {"prompt": [5] * 10}, sink=Events(stays=4))
+    assert begun.error.code is Code.CANCELLED
+    last = run(small, {"prompt": [5] * 4094, "ignore_eos": True})
+    assert last.row()[-1]["tokens"] == 3
+    full = run(small, {"prompt": [5] * 4097})
+    assert "needs 4097 tokens" in full.error.message
+    small.close()

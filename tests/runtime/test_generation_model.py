@@ -182,6 +182,20 @@ def test_models_of_one_checkpoint_share_an_engine_until_the_last_is_closed(check
     assert alone(model, asked(5))
 
 
+def test_a_model_that_is_opened_after_its_files_have_changed_has_their_weights(tmp_path):
+    place = write_generator(tmp_path / "gpt2", "gpt2")
+    before = GenerationModel(place, PARAMETERS, name="before")
+    old = alone(before, asked(5, 9))
+    write_generator(tmp_path / "other", "gpt2", n_embd=32)
+    for name in ("model.safetensors", "config.json"):
+        (tmp_path / "other" / name).replace(place / name)
+    after = GenerationModel(place, PARAMETERS, name="after")
+    assert alone(before, asked(5, 9)) == old
+    assert alone(after, asked(5, 9)) != old
+    before.close()
+    after.close()
+
+
 def test_the_error_of_a_bad_request_names_every_invalid_row(model):
     sink = Sink()
     model.run([({"input_ids": np.array([[9999], [5], [-1]])}, sink)])

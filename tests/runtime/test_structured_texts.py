@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import jsonschema
@@ -14,6 +15,8 @@ import pytest
 
 from slipway.errors import Code
 from slipway.runtime import CompletionModel, GenerationModel
+from slipway.runtime.grammars import checking
+from slipway.runtime.grammars.source import GrammarSource
 from tests.kits.generators import write_generator
 from tests.runtime.test_completion_model import PARAMETERS, Events, run
 from tests.runtime.test_generation_model import Sink
@@ -141,3 +144,24 @@ def test_a_generation_model_takes_the_same_arguments_as_parameters(checkpoint, s
                 assert b"".join(map(tokens.of, ids[: length - 1].tolist())) in (b"ab", b"b")
                 assert ids[length - 1] == 300
     assert sink.arrays["sequence_length"][:, 0].all()
+
+
+def test_a_request_whose_grammar_has_to_be_checked_holds_up_no_other(checkpoint, monkeypatch):
+    begun, go_on = Event(), Event()
+
+    def slow(source: GrammarSource) -> dict[str, Any]:
+        begun.set()
+        assert go_on.wait(60)
+        return {"problem": f"it takes too long to compile {source.text}"}
+
+    monkeypatch.setattr(checking, "_ask", slow)
+    model = GenerationModel(checkpoint, {**PARAMETERS, "max_output_len": "6"}, name="m")
+    held, other = Sink(), Sink()
+    ids = {"input_ids": np.array([[5, 9, 70]])}
+    model.begin([({**ids, "regex": np.array("never seen before")}, held), (ids, other)])
+    assert begun.wait(60)
+    assert held.error is None
+    go_on.set()
+    model.close()
+    assert other.arrays is not None
+    assert "too long to compile never seen before" in held.error.message

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from slipway.errors import Code, SlipwayError, internal, invalid
-from slipway.transformer.dispatch import GenerationRequest, dispatch
+from slipway.transformer.dispatch import GenerationRequest, OpenRequests, begin, dispatch
 from slipway.transformer.generation import Decoding, GenerationListener, Hypothesis, Search, SequenceRequest
 
 TOKENS = 3
@@ -173,3 +173,20 @@ def test_an_answer_that_cannot_be_made_fails_its_own_request():
     assert run(bad, good) == [[1, 2]]
     assert bad.outcome == [(Code.INVALID_ARG, "too long to answer")]
     assert good.outcome == [[(2, 3, 4)]]
+
+
+class Full(Counting):
+    """An engine that has no memory for a running batch, and says so as its library does."""
+
+    def joins(self, row) -> bool:  # noqa: ARG002
+        return True
+
+    def start(self, rows, listener):  # noqa: ARG002
+        raise RuntimeError("not enough memory: you tried to allocate 4294967296 bytes")
+
+
+def test_requests_that_cannot_join_because_of_what_nobody_foresaw_are_answered_and_not_waited_for():
+    one, two, open_requests = Noted(row(1)), Noted(row(2)), OpenRequests()
+    begin(Full(), [one, two], open_requests)
+    assert one.outcome == two.outcome == [(Code.INTERNAL, "generation failed: RuntimeError")]
+    open_requests.wait()

@@ -4,12 +4,13 @@ generated_text BYTES [rows, sequences].
 Written by `slipway convert`; runs in Slipway and in NVIDIA Triton (needs `tokenizers` and `numpy`). Special tokens are
 omitted, as in `decode(..., skip_special_tokens=True)` of transformers. If some of them are markup that belongs to the
 text, the config's parameter OMITTED lists the ids to omit instead. If the checkpoint's tokenizer removes the spaces
-before punctuation, the parameter CLEAN_UP is 1.
+before punctuation, the parameter CLEAN_UP is 1; a text that a request holds to a form keeps them.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,9 @@ from tokenizers import Tokenizer
 
 # The spaces that `clean_up_tokenization_spaces` of transformers removes, in its order.
 APART = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
+# Parameters of a request that hold its text to a form, each also as guided_....
+FORMS = ("json_schema", "json_object", "regex", "choice", "grammar")
+GUIDED = ("guided_json", "guided_json_object", "guided_regex", "guided_choice", "guided_grammar")
 
 
 class TritonPythonModel:
@@ -46,8 +50,14 @@ class TritonPythonModel:
             kept = [[token for token in row if token not in self.omitted] for row in kept]
         decoded = self.tokenizer.decode_batch(kept, skip_special_tokens=not self.omitted)
         texts = np.empty(lengths.size, dtype=np.object_)
-        texts[:] = [(clean_up(text) if self.cleaned else text).encode("utf-8") for text in decoded]
+        cleaned = self.cleaned and not of_a_form(json.loads(request.parameters() or "{}"))
+        texts[:] = [(clean_up(text) if cleaned else text).encode("utf-8") for text in decoded]
         return pb_utils.InferenceResponse([pb_utils.Tensor("generated_text", texts.reshape(lengths.shape))])
+
+
+def of_a_form(names: Iterable[str]) -> bool:
+    """Return whether one of a request's parameters holds the text to a form."""
+    return any(name in FORMS or name in GUIDED for name in names)
 
 
 def clean_up(text: str) -> str:

@@ -53,11 +53,15 @@ class TritonPythonModel:
         """Generate for all requests; those that join the running batch get their responses later."""
         asked = []
         for request in requests:
-            sink = PieceSink(request, TextPieces(self.tokenizer, cleaned=self.cleaned))
+            sink = PieceSink(request)
             try:
-                asked.append((self.arrays(request), sink))
+                arrays = self.arrays(request)
             except SlipwayError as error:
                 sink.fail(error)
+                continue
+            cleaned = self.cleaned and not self.model.holds_to_form(arrays)
+            sink.pieces = TextPieces(self.tokenizer, cleaned=cleaned)
+            asked.append((arrays, sink))
         self.model.begin(asked)
 
     def arrays(self, request: pb_utils.InferenceRequest) -> dict[str, np.ndarray]:
@@ -83,9 +87,10 @@ class TritonPythonModel:
 class PieceSink:
     """Sends the text generated for one request in pieces."""
 
-    def __init__(self, request: pb_utils.InferenceRequest, pieces: TextPieces) -> None:
+    pieces: TextPieces  # set before the first token
+
+    def __init__(self, request: pb_utils.InferenceRequest) -> None:
         self.sender = request.get_response_sender()
-        self.pieces = pieces
 
     def token(self, row: int, token: int) -> bool:
         """Send the text that the token completes; return True, which stops the row, once the request is cancelled."""

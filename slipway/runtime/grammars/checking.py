@@ -57,6 +57,11 @@ class GrammarChecks:
         self._running = BoundedSemaphore(_AT_ONCE)
         self._threads: ThreadPoolExecutor | None = None
 
+    def known(self, source: GrammarSource) -> bool:
+        """Return whether `part` has the answer already, and returns at once."""
+        with self._lock:
+            return source in self._known
+
     def part(self, source: GrammarSource) -> Mapping[str, Any]:
         """Return a grammar as a part of llguidance's own form.
 

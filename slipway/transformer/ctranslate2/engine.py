@@ -103,6 +103,10 @@ class CTranslate2Engine:
         """Return False: rows cannot join a batch that CTranslate2 computes."""
         return False
 
+    def room(self, row: SequenceRequest) -> int:  # noqa: ARG002
+        """Return 0: the library sets no limit."""
+        return 0
+
     def start(self, rows: Sequence[SequenceRequest], listener: StartedListener) -> None:  # noqa: ARG002
         """Raise: no row can join."""
         raise internal("CTranslate2 does not have a running batch")

@@ -71,13 +71,19 @@ def _greedy(rows: Sequence[SingleRow], indices: Sequence[int], logits: Tensor) -
 def _accepted(sequence: GeneratedSequence, token: int, figure: float) -> Choice:
     try:
         return token if sequence.accept(token, figure, figure) else None
-    except Exception as error:  # noqa: BLE001  a listener may raise anything; the other rows go on
-        return error
+    except BaseException as error:  # noqa: BLE001  a listener may raise anything; the other rows go on
+        return ordinary(error)
 
 
 def _processed(row: DecodingRow, logits: Tensor) -> Choice:
     try:
         _, tokens = row.step(logits)
-    except Exception as error:  # noqa: BLE001  as above, and so may what processes the scores of this row
-        return error
+    except BaseException as error:  # noqa: BLE001  as above, and so may what processes the scores of this row
+        return ordinary(error)
     return tokens[0] if tokens else None
+
+
+def ordinary(error: BaseException) -> Exception:
+    """Return an error that `except Exception` catches: a panic in a library that is written in Rust, as tokenizers and
+    llguidance are, is not one."""
+    return error if isinstance(error, Exception) else internal(f"generation failed: {type(error).__name__}")

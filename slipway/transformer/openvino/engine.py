@@ -105,6 +105,10 @@ class OpenVinoEngine:
         """Return whether the row can run together with those of other callers."""
         return self._running.joinable and not support.refusal(row)
 
+    def room(self, row: SequenceRequest) -> int:  # noqa: ARG002  all rows run there
+        """Return how many tokens the pages of the running batch hold."""
+        return self._running.room
+
     def start(self, rows: Sequence[SequenceRequest], listener: StartedListener) -> None:
         """Put rows into the running batch."""
         model = self._opened()

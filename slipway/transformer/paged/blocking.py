@@ -41,6 +41,10 @@ class WaitingListener:
         self._error = self._error or error
         self._count()
 
+    def stop(self, error: Exception) -> None:
+        """Let the rows stop, because what the caller did meanwhile has failed; `wait` raises the error."""
+        self._error = self._error or error
+
     def wait(self) -> None:
         """Return when all rows have ended; raise the first error."""
         self._ended.wait()

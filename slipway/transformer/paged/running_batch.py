@@ -111,7 +111,7 @@ class RunningBatch:
                 try:
                     with never_waiting():  # for the receivers of one row
                         self._step()
-                except Exception as error:  # noqa: BLE001  the rows must end, and later ones run
+                except BaseException as error:  # noqa: BLE001  the rows must end, and later ones run
                     _LOG.exception("a step of the running batch failed")
                     self._fail_rows(internal(f"generation failed: {type(error).__name__}"))
                 yield
@@ -169,7 +169,7 @@ class RunningBatch:
         of what it would not have generated."""
         try:
             scores = self._network.run(assemble(pieces, self._network.page_size))
-        except Exception as error:  # noqa: BLE001  a network's library may raise anything
+        except BaseException as error:  # noqa: BLE001  a network's library may raise anything
             if len(pieces) == 1 and not pieces[0].draft:
                 self._end(pieces[0].sequence.serial, _failure(error))
                 return
@@ -222,7 +222,7 @@ class RunningBatch:
             counters.finished += 1
             counters.time_of_row.observe(now - row.arrived)
 
-    def _end(self, serial: int, error: Exception | None = None) -> None:
+    def _end(self, serial: int, error: BaseException | None = None) -> None:
         """Free what a row has; report the error, if there is one, or the result."""
         row = self._rows.pop(serial)
         self._scheduler.remove(row.sequence, failed=error is not None)
@@ -238,7 +238,7 @@ class RunningBatch:
             row = self._rows[sequence.serial]
             try:
                 wanted = row.wanted(row.index)
-            except Exception as error:  # noqa: BLE001  a listener may raise anything
+            except BaseException as error:  # noqa: BLE001  a listener may raise anything
                 self._end(sequence.serial, error)
                 continue
             if not wanted:
@@ -260,7 +260,7 @@ class RunningBatch:
             row.fail(error.without_frames())
 
 
-def _failure(error: Exception) -> SlipwayError:
+def _failure(error: BaseException) -> SlipwayError:
     if isinstance(error, SlipwayError):
         return error.without_frames()
     return internal(f"generation failed: {error}")

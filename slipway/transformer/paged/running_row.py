@@ -10,7 +10,7 @@ import torch
 
 from slipway.errors import internal
 from slipway.transformer.decoding.lookahead import FIRST_SHARE, Lookahead, worthwhile
-from slipway.transformer.decoding.single_rows import SingleRow, open_single_row
+from slipway.transformer.decoding.single_rows import SingleRow, open_single_row, ordinary
 from slipway.transformer.generation import Hypothesis, SequenceRequest, StartedListener
 from slipway.transformer.paged.sequence import PagedSequence
 
@@ -102,12 +102,12 @@ class RunningRow:
         """Pass the result on; none if the row was not wanted."""
         try:
             self._listener.done(self.index, self._result)
-        except Exception as error:  # noqa: BLE001  a listener may raise anything
+        except BaseException as error:  # noqa: BLE001  a listener may raise anything
             self.fail(error)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """Report why the row failed; whatever the listener raises then is only logged."""
         try:
-            self._listener.failed(self.index, error)
-        except Exception:  # noqa: BLE001  a listener may raise anything
+            self._listener.failed(self.index, ordinary(error))
+        except BaseException:  # noqa: BLE001  a listener may raise anything
             _LOG.exception("a listener failed when it learnt that its row had failed")

@@ -119,21 +119,28 @@ class TorchEngine:
         others = [index for index, row in enumerate(rows) if not self.joins(row)]
         waiting = WaitingListener(ReindexedListener(listener, joining), len(joining))
         if joining:
-            self._running.batch(network).start([rows[index] for index in joining], waiting)
+            self._begin_running(network, [rows[index] for index in joining], waiting)
         if others:
             listener = _GuardedListener(ReindexedListener(listener, others))
-            self._compute(self._generate(network, [rows[index] for index in others], listener))
+            try:
+                self._compute(self._generate(network, [rows[index] for index in others], listener))
+            except Exception as error:  # noqa: BLE001  `wait` raises it, once no row reports to the listener any more
+                waiting.stop(error)
         waiting.wait()
 
     def joins(self, row: SequenceRequest) -> bool:
         """Return whether the row can join the running batch."""
         return self._running.takes(row)
 
+    def room(self, row: SequenceRequest) -> int:
+        """Return how many tokens of the row the pages of the running batch hold; 0 if it cannot join."""
+        return self._running.room if self.joins(row) else 0
+
     def start(self, rows: Sequence[SequenceRequest], listener: StartedListener) -> None:
         """Put rows that can join into the running batch."""
         network = self._opened()
         self._check(rows)
-        self._running.batch(network).start(rows, listener)
+        self._begin_running(network, rows, listener)
 
     def encode(self, rows: Sequence[SequenceRequest], *, attentions: bool = False) -> list[Encoded]:
         """Return each row's last hidden states, and its attention probabilities if requested."""
@@ -162,6 +169,11 @@ class TorchEngine:
                 self._network = None
                 self._running.close()
                 COMPUTE_THREADS.release(self._thread, self._threads)
+
+    def _begin_running(self, network: Network, rows: Sequence[SequenceRequest], listener: StartedListener) -> None:
+        with _failures():  # there may be no memory for the pages
+            batch = self._running.batch(network)
+        batch.start(rows, listener)
 
     def _compute(self, work: Work[Result]) -> Result:
         """Run `work` on the compute thread."""

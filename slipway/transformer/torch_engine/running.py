@@ -39,9 +39,14 @@ class TorchRunning:
         sampled = row.decoding is not None and row.decoding.search is Search.SAMPLE
         return self._possible and sampled and only_tokens(row)
 
+    @property
+    def room(self) -> int:
+        """The number of tokens in all pages."""
+        return self._pages * PAGE_SIZE
+
     def refusal(self, row: SequenceRequest) -> str:
         """Return why a row that can join does not fit, "" if it does."""
-        return too_long(most_tokens(row), self._pages * PAGE_SIZE)
+        return too_long(most_tokens(row), self.room)
 
     def batch(self, network: Network) -> RunningBatch:
         """Return the running batch; its pages are reserved for the first row."""

@@ -16,6 +16,7 @@ from slipway.convert.generation.languages import choose_language
 from slipway.convert.generation.source import read_generation_source
 from slipway.convert.generation.tokenizer import build_tokenizer, check_text, cleans_up, load_reference
 from slipway.errors import SlipwayError
+from slipway.runtime.grammars.source import GRAMMAR_NAMES
 from slipway.runtime.pieces import APART, TextPieces, clean_up
 from slipway.runtime.source_language import SourceLanguage
 from tests.convert.models.kit import texts, written
@@ -73,6 +74,19 @@ def test_the_pieces_of_a_stream_join_to_the_cleaned_text(spaced):
         several += sum(map(bool, made)) > 1
         assert "".join(made) + pieces.rest(ids) == clean_up(copy.decode(ids))
     assert several > 100
+
+
+def test_a_text_that_is_held_to_a_form_is_not_cleaned_up(spaced, tmp_path):
+    copy = Tokenizer.from_file(str(spaced / "tokenizer.json"))
+    ids = [copy.token_to_id(word) for word in ("▁one", "▁,", "▁two")]
+    files = {"tokenizer.json": copy.to_str()}
+    asked = {"output_ids": np.array([[ids]]), "sequence_length": np.array([[3]])}
+    with written(tmp_path, "detokenizer", inputs=(), parameters={"CLEAN_UP": "1"}, files=files) as model:
+        for name in GRAMMAR_NAMES:
+            [held] = model.execute([asked], parameters={name: "one , two"})
+            assert held.arrays()["generated_text"].tolist() == [[b"one , two"]]
+        [free] = model.execute([asked], parameters={"temperature": 1.0})
+    assert free.arrays()["generated_text"].tolist() == [[b"one, two"]]
 
 
 def test_the_models_and_the_runtime_clean_up_alike():

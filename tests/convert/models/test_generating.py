@@ -130,6 +130,16 @@ def test_pieces_join_to_the_text_of_what_is_generated_and_the_last_is_final(stre
     assert max(len(sink.finals) for sink in heard) > 2
 
 
+def test_a_stream_that_is_held_to_a_form_keeps_the_spaces_that_others_lose(directory, checkpoint):
+    files = {"tokenizer.json": (checkpoint / "tokenizer.json").read_text(encoding="utf-8")}
+    parameters = {**SETTINGS, "CHECKPOINT": "../engine/1", "CLEAN_UP": "1"}
+    with written(
+        directory / "cleaned", "stream", inputs=("text",), parameters=parameters, files=files, decoupled=True
+    ) as model:
+        [heard] = model.execute([{"text": texts([LINES[0]])}], parameters={"choice": ["a , b ."], "max_tokens": 20})
+    assert "".join(pieces(heard)) == "a , b ."
+
+
 def test_beams_come_as_one_piece(streaming, expected, checkpoint):
     tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
     [heard] = streaming.execute([{"text": texts([LINES[0]]), "beam_width": np.array([[2]])}])

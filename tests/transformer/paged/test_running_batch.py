@@ -139,6 +139,59 @@ def test_a_listener_that_raises_loses_only_its_row() -> None:
     assert heard.ids(2) == alone([3], 5)
 
 
+class Panic(BaseException):
+    """What a library in Rust raises where it gives up: not an Exception."""
+
+
+class Panicking(Heard):
+    """Panics at `at`: its row gets a token, is asked whether it is wanted, or ends."""
+
+    def __init__(self, at: str) -> None:
+        super().__init__()
+        self._at = at
+
+    def token(self, row: int, token: int, log_probability: float, figure: float) -> bool:
+        return self._heard("token") or super().token(row, token, log_probability, figure)
+
+    def wanted(self, row: int) -> bool:
+        return not self._heard("wanted") and super().wanted(row)
+
+    def done(self, row: int, hypotheses: Sequence[Hypothesis]) -> None:
+        self._heard("done")
+        super().done(row, hypotheses)
+
+    def _heard(self, name: str) -> bool:
+        if name == self._at:
+            raise Panic
+        return False
+
+
+@pytest.mark.parametrize("at", ["token", "wanted", "done"])
+def test_a_listener_that_panics_loses_only_its_row(at: str) -> None:
+    running, panicking, heard = Stepped(step_tokens=4), Panicking(at), Heard()
+    running.batch.start([row(range(9))], panicking)
+    running.batch.start([row([3])], heard)
+    running.finish()
+    assert str(panicking.errors[0]) == "generation failed: Panic"
+    assert heard.ids(0) == alone([3], 5)
+
+
+def test_a_network_that_panics_loses_its_rows_and_serves_later_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    def panic(_: object) -> None:
+        raise Panic
+
+    running, heard, later = Stepped(), Heard(), Heard()
+    with monkeypatch.context() as patched:
+        patched.setattr(running.network, "copy_pages", panic)
+        patched.setattr(running.network, "run", panic)
+        running.batch.start([row([1, 2]), row([3])], heard)
+        running.finish()
+    running.batch.start([row([1, 2])], later)
+    running.finish()
+    assert sorted(heard.errors) == [0, 1]
+    assert later.ids(0) == alone([1, 2], 5)
+
+
 def test_a_row_that_is_stopped_at_a_token_ends_there() -> None:
     running, heard = Stepped(), Heard(stops={0})
     running.batch.start([row([1, 2]), row([3])], heard)

@@ -16,6 +16,7 @@ from slipway.transformer.generation import (
     CollectingListener,
     Decoding,
     Hypothesis,
+    Search,
     SequenceRequest,
     TransformersRules,
     collect,
@@ -204,6 +205,36 @@ def test_an_error_of_the_listener_reaches_its_caller() -> None:
     with pytest.raises(RuntimeError, match="the listener's own"):
         engine.generate(rows_of(spec, 3), Raising())
     assert engine.stats().running == 0  # type: ignore[union-attr]
+    engine.close()
+
+
+def test_memory_that_is_missing_for_the_pages_is_an_error_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(*_: object, **__: object) -> None:
+        raise RuntimeError("you tried to allocate 4294967296 bytes")
+
+    spec = SPECS["rotary"]
+    engine = TorchEngine.open(spec, random_weights(spec), threads=1)
+    with monkeypatch.context() as patched:
+        patched.setattr("slipway.transformer.torch_engine.running.TorchPagedNetwork", no_memory)
+        with pytest.raises(SlipwayError, match="torch failed: you tried to allocate 4294967296 bytes"):
+            engine.start(rows_of(spec, 1), Collected())
+    assert collect(engine, rows_of(spec, 1))[0][0].ids
+    engine.close()
+
+
+def test_when_rows_with_beams_fail_those_in_the_running_batch_stop_before_the_caller_knows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spec = SPECS["rotary"]
+    engine = TorchEngine.open(spec, random_weights(spec), threads=1)
+    long, beams = Decoding(60, end_id=-1), Decoding(60, end_id=-1, search=Search.HUGGING_FACE, beam_width=2)
+    monkeypatch.setattr(Network, "begin", lambda *_, **__: torch.zeros(1 << 62))
+    heard = CollectingListener()
+    with pytest.raises(SlipwayError, match="torch failed"):
+        engine.generate([SequenceRequest(np.array([2, 3]), each) for each in (long, beams)], heard)
+    stats = engine.stats()
+    assert (stats.running, stats.waiting) == (0, 0)
+    assert not heard.results
     engine.close()
 
 
