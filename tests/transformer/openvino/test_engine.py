@@ -18,6 +18,7 @@ from slipway.transformer.openvino.engine import OpenVinoEngine
 from slipway.transformer.openvino.stored_weights import DATA
 from slipway.transformer.options import EngineOptions
 from slipway.transformer.paged.options import RunningOptions
+from slipway.transformer.spec import Positions
 from slipway.transformer.torch_engine.engine import TorchEngine
 from tests.kits.decoder_models import VOCABULARY, save_decoder
 
@@ -185,6 +186,14 @@ def test_int4_of_another_architecture_is_refused_with_the_reason(checkpoint, cac
     with pytest.raises(SlipwayError, match="a soft cap of attention scores; use engine 'torch'") as caught:
         open_engine(capped, checkpoint.weights, EngineOptions(engine="openvino", cache_directory=cache), name="tiny")
     assert caught.value.code is Code.INVALID_ARG
+
+
+def test_heads_of_an_odd_size_are_refused_however_many_there_are(checkpoint):
+    for count in (1, 2):
+        odd = replace(
+            checkpoint.spec.output_stack, head_size=5, key_value_heads=count, rotary=None, positions=Positions.ALIBI
+        )
+        assert support.why_not(replace(checkpoint.spec, decoder=odd)) == "heads of an odd size"
 
 
 def test_the_candidates_of_a_decoder_below_float32_include_openvino(checkpoint, monkeypatch):
