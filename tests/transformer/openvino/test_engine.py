@@ -242,3 +242,14 @@ def test_where_openvino_cannot_be_tried_the_engine_is_torch(routed, monkeypatch)
     monkeypatch.setattr(OpenVinoEngine, "open", refuse)
     auto = routed(compute_type="int8", workers=3)  # not measured before
     assert auto.description == "torch int8, cpu (OpenVINO could not be tried: no room)"
+
+
+def test_where_the_remembered_engine_cannot_be_opened_any_more_it_is_torch(routed, monkeypatch):
+    def refuse(*_, **__):
+        raise unavailable("no room")
+
+    monkeypatch.setattr(engines, "SMALL", 0)
+    monkeypatch.setattr(engine_choice, "remembered", lambda *_: "openvino")
+    monkeypatch.setattr(OpenVinoEngine, "open", refuse)
+    auto = routed(compute_type="int8")
+    assert auto.description == "torch int8, cpu (OpenVINO, the fastest, could not be opened: no room)"
