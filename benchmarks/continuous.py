@@ -94,6 +94,7 @@ class Timed:
     count: int
     tokens: dict[int, list[float]] = field(default_factory=dict)
     ended: Event = field(default_factory=Event)
+    error: Exception | None = None
     _lock: Lock = field(default_factory=Lock)
 
     def token(self, row: int, token: int, log_probability: float, figure: float) -> bool:  # noqa: ARG002
@@ -113,9 +114,15 @@ class Timed:
             self.ended.set()
 
     def failed(self, row: int, error: Exception) -> None:  # noqa: ARG002
-        """End the measurement."""
+        """End the measurement, which then fails."""
+        self.error = error
         self.ended.set()
-        raise error
+
+    def wait(self) -> None:
+        """Wait for the end; raise the error of a row that failed."""
+        self.ended.wait()
+        if self.error is not None:
+            raise self.error
 
     @property
     def pauses(self) -> list[float]:
@@ -185,7 +192,7 @@ def _running(engine: TransformerEngine, arrivals: Sequence[Arrival]) -> tuple[fl
 
     thread = Thread(target=arrive)
     thread.start()
-    timed.ended.wait()
+    timed.wait()
     duration = perf_counter() - start - arrivals[0].at
     thread.join()
     pauses = timed.pauses

@@ -11,6 +11,7 @@ from typing import TextIO
 
 import msgspec
 
+from slipway.checkpoints.packed.adapter import named_base
 from slipway.cli.confined.console import LocalConsole
 from slipway.cli.confined.limits import Limits
 from slipway.cli.confined.messages import Job
@@ -24,13 +25,15 @@ from slipway.convert.steps import Show, Steps
 
 @dataclass(frozen=True, slots=True)
 class ConversionRun:
-    """A conversion: where from, where to, and how it is shown and limited."""
+    """A conversion: where from, where to, and how it is shown and limited. `base` is that of an adapter, "" for the one
+    that it names."""
 
     source: str
     repository: Path
     limits: Limits
     overwrite: bool = False
     verbose: bool = False
+    base: str = ""
 
 
 def run_conversion(job: Job, run: ConversionRun, steps: Show | None = None) -> str:
@@ -49,10 +52,21 @@ def run_conversion(job: Job, run: ConversionRun, steps: Show | None = None) -> s
                 yield new.parent
 
         console = LocalConsole(print, lambda text: print(text, file=stream), show, stage)
-        if is_hub_id(run.source) and not run.limits.in_process:  # the child has no network
-            path, origin = locate(run.source, Steps(show), verbose=run.verbose)
-            job = msgspec.structs.replace(job, source=str(path), origin=origin)
+        if not run.limits.in_process:  # the child has no network
+            job = _fetched(job, run, Steps(show))
         return _without_lost(job, run, console)
+
+
+def _fetched(job: Job, run: ConversionRun, steps: Steps) -> Job:
+    """Return the job with the local paths of what is on a hub: the source, and the base of an adapter."""
+    if is_hub_id(run.source):
+        path, origin = locate(run.source, steps, verbose=run.verbose)
+        job = msgspec.structs.replace(job, source=str(path), origin=origin)
+    base = named_base(Path(job.source or run.source), run.base)
+    if is_hub_id(base):
+        path, _ = locate(base, steps, verbose=run.verbose)
+        job = msgspec.structs.replace(job, base=str(path))
+    return job
 
 
 def _without_lost(job: Job, run: ConversionRun, console: LocalConsole) -> str:

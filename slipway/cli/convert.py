@@ -23,7 +23,7 @@ def run(arguments: Sequence[str]) -> int:
     options = parse(arguments, warn=True)
     raise_on_sigterm()  # what was begun is removed, as on Ctrl-C
     conversion = ConversionRun(
-        options.source, options.repository, Limits.of(options), options.overwrite, options.verbose
+        options.source, options.repository, Limits.of(options), options.overwrite, options.verbose, options.base
     )
     try:
         text = run_conversion(Job(_WORK, tuple(arguments)), conversion)

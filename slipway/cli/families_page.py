@@ -33,7 +33,7 @@ and experts that are stored one by one or together. An unknown type of rotary sc
 `rope_scaling` and `rope_parameters`, is refused with the nearest known one. So is a name that is nearly that of a
 setting which is missing. Packed weights (GPTQ, AWQ, bitsandbytes) are described in [conversion.md](conversion.md)."""
 _PACKED: Final = ("quantization_config", "compression_config")  # read before the settings, or refused with a reason
-_REFUSED: Final = "These are refused if they say anything else than the value below, unless the family honours them:"
+_REFUSED: Final = "These are refused if they say anything other than the value below, unless the family honours them:"
 _OTHERS: Final = "Most of them have an encoder. The first task is the default of `--task`."
 _POSITIONS: Final = {
     Positions.TABLE: "a table",

@@ -1,7 +1,7 @@
 """A GGUF file (llama.cpp) as a Hugging Face directory: transformers reads it, with its tokenizer.
 
-The numbers are written as float16, which is finer than every packed form of the format, or as float32 if they do not
-fit.
+Each array is written in the smaller type that loses nothing: float16, bfloat16 or float32. Of unpacked weights, float16
+is enough where they fit, because it is finer than every packed form of the format.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import ml_dtypes
 import numpy as np
 
 from slipway.checkpoints.huggingface.safetensors_file import write_safetensors
@@ -19,6 +20,7 @@ from slipway.errors import invalid
 from slipway.transformer.weights import Array
 
 SUFFIX: Final = ".gguf"
+_WHOLE: Final = frozenset(("F64", "F32", "F16", "BF16"))  # types that are not packed
 _LIBRARIES: Final = ("torch", "transformers", "tokenizers", "gguf")
 
 
@@ -35,35 +37,45 @@ def write_gguf_as_directory(file: Path, directory: Path) -> list[str]:
         kinds = sorted({tensor.tensor_type.name for tensor in reader.tensors})
         template = reader.fields.get("tokenizer.chat_template")
         with quiet_libraries(verbose=False):
-            _save(file, directory)
+            model, tokenizer = _opened(file)
     except Exception as error:  # both libraries raise whatever a damaged file leads to
         raise invalid(f"'{file}' is not a GGUF file that transformers can read: {cause_of(error)}") from error
+    _write(directory, model, packed=not _WHOLE.issuperset(kinds))
+    tokenizer.save_pretrained(directory)
     if template is not None and template.types == [GGUFValueType.STRING]:
         (directory / "chat_template.jinja").write_text(template.contents())
     return [f"the weights are stored as {', '.join(kinds)}; they were unpacked, and are served as plain numbers"]
 
 
-def _save(file: Path, directory: Path) -> None:
+def _opened(file: Path) -> tuple[Any, Any]:
+    """Return the model and the tokenizer in a file, as transformers reads them."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     where: dict[str, Any] = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
-    model: Any = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+    return model, AutoTokenizer.from_pretrained(**where)
+
+
+def _write(directory: Path, model: Any, *, packed: bool) -> None:
     settings = {**model.config.to_dict(), "architectures": [type(model).__name__]}
     settings.pop("quantization_config", None)
     (directory / "config.json").write_text(json.dumps(settings, indent=2, default=str))
-    tensors = model.state_dict()
-    fits = all(bool(torch.isfinite(tensor.half()).all()) for tensor in tensors.values())
+    tensors = {name: tensor.detach().numpy() for name, tensor in model.state_dict().items()}
     write_safetensors(
         directory / "model.safetensors",
         {
-            name: Array(tuple(tensor.shape), partial(_numbers, tensor.half() if fits else tensor))
-            for name, tensor in tensors.items()
+            name: Array(array.shape, partial(_smallest, array, rounds=packed and array.ndim > 1))
+            for name, array in tensors.items()
         },
     )
-    AutoTokenizer.from_pretrained(**where).save_pretrained(directory)
 
 
-def _numbers(tensor: Any) -> np.ndarray:
-    numbers: np.ndarray = tensor.detach().numpy()
-    return numbers
+def _smallest(array: np.ndarray, *, rounds: bool) -> np.ndarray:
+    """Return float32 numbers in the smallest type that holds them, or in float16 if `rounds` and they fit."""
+    with np.errstate(over="ignore"):
+        half = array.astype(np.float16)
+    if np.array_equal(half, array) or (rounds and bool(np.isfinite(half).all())):
+        return half
+    brain = array.astype(ml_dtypes.bfloat16)
+    return brain if np.array_equal(brain.astype(np.float32), array) else array

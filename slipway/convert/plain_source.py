@@ -18,6 +18,7 @@ from typing import Final
 from slipway.checkpoints.huggingface.safetensors_file import write_safetensors
 from slipway.checkpoints.huggingface.settings import read_json
 from slipway.checkpoints.huggingface.weight_files import open_weight_files
+from slipway.checkpoints.packed.adapter import CONFIG as ADAPTER
 from slipway.checkpoints.packed.adapter import Adapter, is_adapter, read_adapter
 from slipway.checkpoints.packed.packed_weights import unpack
 from slipway.convert.generation.source import generates
@@ -25,7 +26,7 @@ from slipway.convert.gguf_source import SUFFIX, write_gguf_as_directory
 from slipway.convert.hub import locate
 from slipway.convert.options import Progress
 from slipway.convert.report import source_hash
-from slipway.errors import invalid, unavailable
+from slipway.errors import invalid, shown, unavailable
 from slipway.transformer.weights import Array
 
 CONFIG: Final = "config.json"
@@ -71,7 +72,11 @@ def plain_source(path: Path, base: str, progress: Progress) -> Iterator[PlainSou
                 progress("unpacking the weights")
                 notes = _write_unpacked(path, plain)
         except OSError as error:
-            raise unavailable(f"the plain weights of '{path}' cannot be written to {scratch}: {error}") from error
+            reason = error.strerror or error
+            raise unavailable(
+                f"the plain weights of '{path}' cannot be written to {scratch}: {reason}; make room there, or set "
+                "TMPDIR to a directory on a larger disk"
+            ) from error
         yield PlainSource(plain, tuple(notes), source_hash(path))
 
 
@@ -86,7 +91,7 @@ def _plain_arrays(directory: Path) -> tuple[Mapping[str, Array], list[str]]:
         return stored, []
     found = unpack(directory / CONFIG, packing, stored)
     notes = [f"{found.weights} weights are stored as {found.form}; they were unpacked, and are served as plain numbers"]
-    notes += [f"{_PACKING} sets {name}, which is not used" for name in found.ignored]
+    notes += [f"{_PACKING} sets {shown(name)}, which is not used" for name in found.ignored]
     return found.arrays, notes
 
 
@@ -105,6 +110,7 @@ def _write_merged(adapter: Adapter, base: str, plain: Path, progress: Progress) 
     arrays, notes = _plain_arrays(directory)
     _write(directory, plain, adapter.merged(arrays))
     _copy(("tokenizer*", "special_tokens_map.json", "added_tokens.json", "chat_template*"), adapter.path, plain)
+    notes += [f"{ADAPTER} sets {shown(name)}, which is not used" for name in adapter.ignored]
     return [f"the LoRA adapter was merged into '{origin}'", *notes]
 
 

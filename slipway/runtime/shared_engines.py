@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -15,6 +16,7 @@ from slipway.transformer.options import EngineOptions
 
 _Key = tuple[Path, DirectoryStamp, EngineOptions]
 _engines: dict[_Key, SharedEngine] = {}
+_LOG = logging.getLogger("slipway.transformer")
 _lock = Lock()  # held while an engine is opened, so that a second model waits for it
 
 
@@ -51,6 +53,13 @@ def acquire_engine(
         key = (place, directory_stamp(place, without=options.cache_directory), options)
         shared = _engines.get(key)
         if shared is None:
+            if any(path == key[0] for path, _ in _engines):
+                _LOG.warning(
+                    "model '%s' loads the weights in %s once more, because its engine's parameters (ENGINE, "
+                    "COMPUTE_TYPE, KV_CACHE_MIB and others) are not those of the models that share them",
+                    name,
+                    directory,
+                )
             engine = open_engine(checkpoint.spec, checkpoint.weights, options, name=name, typical=typical)
             shared = _engines[key] = SharedEngine(key, engine)
         shared.users += 1

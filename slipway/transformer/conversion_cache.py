@@ -26,7 +26,7 @@ from slipway.transformer.weights import Weights
 
 LARGEST_BYTES: Final = 20 * 2**30
 MOST_ENTRIES: Final = 64
-# Reading an entry never takes longer, since a model is loaded into memory; nor does writing one.
+# Opening an entry never takes longer, nor does writing one. A file that a model maps outlives the removal of its entry.
 YOUNG_SECONDS: Final = 3600.0
 ABANDONED_SECONDS: Final = 24 * 3600.0
 PARTIAL: Final = ".partial-"

@@ -84,7 +84,8 @@ def fastest_engine(
     engine. `openers` are the engines by name, the first of which the others must clearly beat.
 
     The result is remembered per architecture, since speed does not depend on the weights. If another engine cannot be
-    tried (for example, because the converted model does not fit on the disk), the engine is the first.
+    tried, or cannot be opened any more (for example, because the converted model does not fit on the disk), the engine
+    is the first.
     """
     directory, question = options.cache_directory or default_directory(), _question(spec, options, openers)
     row = trial_row(spec)
@@ -98,14 +99,18 @@ def fastest_engine(
     first, *others = openers
     words = " and ".join(LIBRARIES[name] for name in others)
     choice = remembered(directory, question)
-    if choice in openers:
-        engine = openers[choice]()
-    else:
-        try:
+    try:
+        if choice in openers:
+            engine = openers[choice]()
+        else:
             choice, engine = fastest(tuple(openers), lambda name: openers[name](), run, lambda engine: engine.close())
-        except SlipwayError as error:
-            return f"{words} could not be tried: {error.message}", first, openers[first]()
-        remember(directory, question, choice)
+            remember(directory, question, choice)
+    except SlipwayError as error:
+        if choice == first:
+            raise
+        chosen = choice in openers
+        failed = f"{LIBRARIES[choice]}, the fastest, could not be opened" if chosen else f"{words} could not be tried"
+        return f"{failed}: {error.message}", first, openers[first]()
     are = "is" if len(others) == 1 else "are"
     reason = f"{words} {are} not faster on this machine, as measured" if choice == first else ""
     return reason, choice, engine

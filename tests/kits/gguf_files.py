@@ -23,9 +23,10 @@ _PARTS = {
 _NAMES = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
 
 
-def write_gguf(directory: Path, file: Path, *, template: str = "") -> dict[str, np.ndarray]:
-    """Write the Llama with a byte-level tokenizer in `directory` to `file`, products in Q8_0; return the numbers that
-    the file stands for, by stored name."""
+def write_gguf(directory: Path, file: Path, *, template: str = "", packed: bool = True) -> dict[str, np.ndarray]:
+    """Write the Llama with a byte-level tokenizer in `directory` to `file`, products in Q8_0 or, unless `packed`, in
+    float32; return the numbers that the file stands for, by stored name."""
+    kind = gguf.GGMLQuantizationType.Q8_0 if packed else gguf.GGMLQuantizationType.F32
     config = json.loads((directory / "config.json").read_text())
     heads, groups = config["num_attention_heads"], config["num_key_value_heads"]
     writer = gguf.GGUFWriter(file, "llama")
@@ -44,18 +45,18 @@ def write_gguf(directory: Path, file: Path, *, template: str = "") -> dict[str, 
     for name, array in load_file(directory / "model.safetensors").items():
         numbers = array.astype(np.float32)
         if array.ndim == 2:
-            packed = gguf.quantize(numbers, gguf.GGMLQuantizationType.Q8_0)
-            meant[name] = gguf.dequantize(packed, gguf.GGMLQuantizationType.Q8_0)
+            stored = gguf.quantize(numbers, kind)
+            meant[name] = gguf.dequantize(stored, kind)
         else:
             meant[name] = numbers
         own = _name(name)
         if array.ndim == 1:
             writer.add_tensor(own, numbers)
         elif "attn_q" in own or "attn_k" in own:
-            turned = _interleaved(packed, heads if "attn_q" in own else groups)
-            writer.add_tensor(own, turned, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+            turned = _interleaved(stored, heads if "attn_q" in own else groups)
+            writer.add_tensor(own, turned, raw_dtype=kind)
         else:
-            writer.add_tensor(own, packed, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+            writer.add_tensor(own, stored, raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

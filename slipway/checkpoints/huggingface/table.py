@@ -187,8 +187,16 @@ def _misshapen(name: str, stored: Shape, canonical: str, found: Shape, expected:
 
 def _unused(stored: StoredArrays, used: set[str], ignorable: Sequence[str]) -> Iterator[str]:
     for name, array in stored.items():
-        if name not in used and not any(re.fullmatch(pattern, name) for pattern in ignorable):
+        if name in used or any(re.fullmatch(pattern, name) for pattern in ignorable):
+            continue
+        if not _adds_nothing(name, array, used):
             yield f"unused: {name} {list(array.shape)}"
+
+
+def _adds_nothing(name: str, array: Array, used: set[str]) -> bool:
+    """Return whether an array is a bias of zeros for a product that has no bias: GPTQ's tools store one for each."""
+    product, _, part = name.rpartition(".")
+    return part == "bias" and f"{product}.weight" in used and not array.read().astype(np.float32).any()
 
 
 def _different(stored: StoredArrays, duplicates: Mapping[str, str]) -> Iterator[str]:

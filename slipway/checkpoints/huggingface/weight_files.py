@@ -25,6 +25,12 @@ _LAYOUTS: Final[tuple[tuple[str, Callable[[Path], dict[str, Array]]], ...]] = (
 )
 
 
+def has_weight_files(directory: Path) -> bool:
+    """Return whether a directory has weights that `open_weight_files` opens."""
+    names = [each for name, _ in _LAYOUTS for each in (name, f"{name}.index.json")]
+    return any((directory / name).is_file() for name in names)
+
+
 def open_weight_files(directory: Path) -> dict[str, Array]:
     """Return every array of the directory by its stored name, unread; raise INVALID_ARG when there are none."""
     for name, opener in _LAYOUTS:

@@ -22,6 +22,7 @@ import numpy as np
 
 from slipway.checkpoints.huggingface.safetensors_file import open_safetensors
 from slipway.checkpoints.huggingface.settings import read_json
+from slipway.checkpoints.huggingface.weight_files import has_weight_files
 from slipway.errors import invalid, shown, unsupported
 from slipway.transformer.weights import Array
 
@@ -35,18 +36,30 @@ _NEUTRAL: Final[Mapping[str, tuple[Any, ...]]] = {
     "alora_invocation_tokens": (None,),
     "arrow_config": (None,),
     "bias": ("none",),
-    "corda_config": (None,),
-    "eva_config": (None,),
     "fan_in_fan_out": (False, True),
+    # The others subtract something from the base that the adapter is trained on.
+    "init_lora_weights": (True, False, "gaussian", "eva", "orthogonal", "mica"),
+    "kasa_config": (None,),
     "layer_replication": (None,),
     "lora_bias": (False,),
     "megatron_config": (None,),
+    "monteclora_config": (None,),
     "target_parameters": (None, []),
     "trainable_token_indices": (None,),
     "use_bdlora": (None, False),
     "use_dora": (False,),
     "use_qalora": (False,),
 }
+# Read here, or only about training and PEFT itself.
+_KNOWN: Final = frozenset(
+    {
+        "alpha_pattern", "auto_mapping", "base_model_name_or_path", "corda_config", "ensure_weight_tying", "eva_config",
+        "exclude_modules", "inference_mode", "layers_pattern", "layers_to_transform", "loftq_config", "lora_alpha",
+        "lora_dropout", "lora_ga_config", "megatron_core", "modules_to_save", "peft_type", "peft_version",
+        "qalora_group_size", "r", "rank_pattern", "runtime_config", "target_modules", "task_type", "use_rslora",
+        "velora_config",
+    }
+)  # fmt: skip
 _CONV1D: Final = re.compile(r"\.(c_attn|c_fc|c_proj|q_attn)$")  # GPT-2's, whose weights are [in, out]
 _FORM: Final = re.compile(r"(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB])(?P<weight>\.weight)?")
 
@@ -68,6 +81,12 @@ class Adapter:
     base: str
     config: Mapping[str, Any]
     arrays: Mapping[str, Array]
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """The settings that are set and not read, in order."""
+        known = _NEUTRAL.keys() | _KNOWN
+        return tuple(sorted(name for name, value in self.config.items() if value is not None and name not in known))
 
     def merged(self, stored: Mapping[str, Array]) -> dict[str, Array]:
         """Return the base's arrays with the adapter in them; raise INVALID_ARG if it belongs to another base."""
@@ -151,8 +170,16 @@ class Adapter:
 
 
 def is_adapter(directory: Path) -> bool:
-    """Return whether a directory holds an adapter, and not a whole model."""
-    return (directory / CONFIG).is_file() and not (directory / "config.json").is_file()
+    """Return whether a directory holds an adapter, and not a whole model; some tools copy the base's config.json."""
+    return (directory / CONFIG).is_file() and not has_weight_files(directory)
+
+
+def named_base(directory: Path, base: str) -> str:
+    """Return `base`, or what an adapter calls its base if that is ""; "" for a source that is not an adapter."""
+    if not is_adapter(directory):
+        return ""
+    named = read_json(directory / CONFIG).get("base_model_name_or_path")
+    return base or (named if isinstance(named, str) else "")
 
 
 def read_adapter(directory: Path) -> Adapter:
@@ -165,10 +192,9 @@ def read_adapter(directory: Path) -> Adapter:
     for name, neutral in _NEUTRAL.items():
         if config.get(name, neutral[0]) not in neutral:
             raise unsupported(f"{path}: '{name}' is {shown(json.dumps(config[name]))}, which is not supported")
-    base = config.get("base_model_name_or_path")
     if not (directory / WEIGHTS).is_file():
         raise invalid(f"'{directory}' has no {WEIGHTS}")
-    return Adapter(directory, base if isinstance(base, str) else "", config, open_safetensors(directory / WEIGHTS))
+    return Adapter(directory, named_base(directory, ""), config, open_safetensors(directory / WEIGHTS))
 
 
 def _is_conv1d(name: str, array: Array) -> bool:

@@ -1,7 +1,8 @@
 """bitsandbytes: 8-bit weights with a scale per output, or 4-bit weights that are indices of a table, with a scale per
 block.
 
-    8 bits: NAME.weight int8 [out, in], NAME.SCB float32 [out], the largest magnitude of each output
+    8 bits: NAME.weight int8 [out, in], NAME.SCB float32 [out], the largest magnitude of each output;
+            NAME.weight_format uint8, the order of the numbers: 0 in rows, others as some GPUs need them
     4 bits: NAME.weight uint8 [numbers / 2, 1], NAME.weight.absmax [blocks], NAME.weight.quant_map float32 [16],
             NAME.weight.quant_state.bitsandbytes__{nf4, fp4} uint8, a JSON object; the scales may be quantised again:
             NAME.weight.nested_absmax float32 [outer blocks], NAME.weight.nested_quant_map float32 [256]
@@ -18,7 +19,7 @@ import numpy as np
 
 from slipway.checkpoints.packed.gptq import check_shapes
 from slipway.checkpoints.packed.setting_values import PackedSettings
-from slipway.errors import invalid, shown
+from slipway.errors import invalid, shown, unsupported
 from slipway.foreign_json import parse_foreign
 from slipway.transformer.weights import Array
 
@@ -40,6 +41,8 @@ class EightBits:
         """Return the weight [out, in] in float32 that `arrays`, by part, stand for."""
         shape = arrays["weight"].shape
         check_shapes(name, arrays, {"SCB": shape[:1]})
+        if "weight_format" in arrays and arrays["weight_format"].read().any():
+            raise unsupported(f"{name}: only weights in rows can be read, but weight_format is another")
 
         def read() -> np.ndarray:
             numbers = arrays["weight"].read()

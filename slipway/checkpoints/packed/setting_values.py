@@ -55,8 +55,8 @@ class PackedSettings:
 
     @property
     def unread(self) -> tuple[str, ...]:
-        """The names that nobody has asked for."""
-        return tuple(sorted(self._values.keys() - self._read))
+        """The names that are set and that nobody has asked for."""
+        return tuple(sorted(name for name, value in self._values.items() if not (value is None or name in self._read)))
 
     def _value(self, name: str) -> Any:
         self._read.add(name)

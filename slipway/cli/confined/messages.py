@@ -27,7 +27,8 @@ class ConfinedLinkError(Exception):
 class Job(msgspec.Struct, frozen=True, tag=True):
     """What the child is to do: `module.work` for the command line `words`.
 
-    `source` is the local path of a source that was fetched, and `origin` its display name; `lost` maps the labels of
+    `source` is the local path of a source that was fetched, and `origin` its display name; `base` is the local path of
+    an adapter's base that was fetched. `lost` maps the labels of
     candidates that ended an earlier child to the reason. `memory` is in bytes, `seconds` are those of a step. The child
     adds `isolation`, its limits as text, and `exposed`, the reason why it could not be cut off from the network.
     """
@@ -36,6 +37,7 @@ class Job(msgspec.Struct, frozen=True, tag=True):
     words: tuple[str, ...]
     source: str = ""
     origin: str = ""
+    base: str = ""
     lost: dict[str, str] = {}
     memory: int | None = None
     seconds: float | None = None

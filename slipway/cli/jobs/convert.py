@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 
 from slipway.cli.confined.console import Console
 from slipway.cli.confined.messages import Job
@@ -16,5 +17,7 @@ def work(job: Job, console: Console) -> str:
     given = parse(job.words, warn=False)
     command = shlex.join(["slipway", "convert", *job.words])
     options = convert_options(given, command, lost=job.lost, isolation=job.isolation)
+    if job.base:
+        options = replace(options, base=job.base)
     conversion = convert(job.source or given.source, options, console.step, origin=job.origin, stage=stager(console))
     return conversion.report.json().decode() if given.json else summary(conversion, given.repository)

@@ -99,5 +99,5 @@ def _stack(stack: Stack) -> Iterator[str]:
         yield "relative positions"
     if stack.attention_softcap:
         yield "a soft cap of attention scores"  # the library's paged attention has none
-    if stack.key_value % 2:
-        yield "heads of an odd size"
+    if stack.head_size % 2:
+        yield "heads of an odd size"  # in bfloat16 the library's paged attention returns NaN

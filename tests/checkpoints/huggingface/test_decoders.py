@@ -179,6 +179,17 @@ def test_the_text_part_of_a_gemma_with_images_is_read(tmp_path):
         same_arrays(found, alone)
 
 
+def test_a_bias_of_zeros_beside_a_product_that_has_none_is_ignored(tmp_path):
+    save_decoder("llama", tmp_path)
+    name = "model.layers.1.mlp.down_proj.bias"
+    edit_arrays(tmp_path, lambda arrays: arrays | {name: torch.zeros(32, dtype=torch.bfloat16)})
+    assert not read_huggingface(tmp_path).spec.output_stack.feed_forward_bias
+    edit_arrays(tmp_path, lambda arrays: arrays | {name: torch.eye(32)[0]})
+    assert f"unused: {name} [32]" in refusal(tmp_path)
+    edit_arrays(tmp_path, lambda arrays: arrays | {name: torch.zeros(32), "model.other.bias": torch.zeros(3)})
+    assert "unused: model.other.bias [3]" in refusal(tmp_path)
+
+
 def test_a_model_saved_without_its_head_has_names_without_a_prefix(tmp_path):
     model = save_decoder("qwen3", tmp_path / "whole")
     model.model.save_pretrained(tmp_path / "bare")

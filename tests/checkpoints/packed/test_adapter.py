@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 import transformers as hf
 
 from slipway.checkpoints.huggingface.weight_files import open_weight_files
-from slipway.checkpoints.packed.adapter import is_adapter, read_adapter
+from slipway.checkpoints.packed.adapter import is_adapter, named_base, read_adapter
 from slipway.errors import Code, SlipwayError
 
 peft = pytest.importorskip("peft")
@@ -106,6 +107,8 @@ def test_an_adapter_of_another_base_is_refused(tmp_path):
     [
         ({"peft_type": "IA3"}, "only LORA can be merged"),
         ({"use_dora": True}, "'use_dora' is true, which is not supported"),
+        ({"init_lora_weights": "pissa_niter_4"}, "'init_lora_weights' is \"pissa_niter_4\", which is not supported"),
+        ({"kasa_config": {"rank": 2}}, "'kasa_config' is"),
         ({"bias": "all"}, "'bias' is \"all\""),
         ({"lora_alpha": "much"}, "'lora_alpha' is \"much\", expected a number"),
         ({"alpha_pattern": {"a|b": 1}}, "a pattern of modules, a|b"),
@@ -116,6 +119,41 @@ def test_settings_that_cannot_be_merged_are_refused(tmp_path, change, message):
     path = tmp_path / "adapter/adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     assert message in refused(tmp_path / "adapter", tmp_path / "base").message
+
+
+def test_an_adapter_that_changed_its_base_before_training_is_not_the_difference_to_the_base(tmp_path):
+    settings = {"target_modules": ["q_proj"], "r": 4}
+    made(tmp_path, "llama", settings | {"init_lora_weights": "olora"})
+    base = open_weight_files(tmp_path / "base")
+    served = peft.PeftModel.from_pretrained(base_model("llama"), tmp_path / "adapter").merge_and_unload().state_dict()
+    path = tmp_path / "adapter/adapter_config.json"
+    assert "'init_lora_weights' is \"olora\"" in refused(tmp_path / "adapter", tmp_path / "base").message
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"init_lora_weights": True}))
+    sums = read_adapter(tmp_path / "adapter").merged(base)
+    name = "model.layers.0.self_attn.q_proj.weight"
+    assert np.abs(sums[name].read() - served[name].numpy()).max() > 0.01
+
+
+def test_every_setting_of_an_adapter_is_read_or_reported(tmp_path):
+    made(tmp_path, "llama", CASES["patterns"][1])
+    assert read_adapter(tmp_path / "adapter").ignored == ()
+    path = tmp_path / "adapter/adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"lora_beta": 2, "unset": None}))
+    assert read_adapter(tmp_path / "adapter").ignored == ("lora_beta",)
+
+
+def test_an_adapter_may_have_the_configuration_of_its_base_beside_it(tmp_path):
+    made(tmp_path, "llama", CASES["attention"][1])
+    adapter, base = tmp_path / "adapter", tmp_path / "base"
+    shutil.copy(base / "config.json", adapter)
+    assert is_adapter(adapter)
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": "owner/base"}))
+    assert named_base(adapter, "") == "owner/base"
+    assert named_base(adapter, "mine") == "mine"
+    assert named_base(base, "mine") == ""
+    shutil.copy(adapter / "adapter_config.json", base)  # a whole model stays one
+    assert not is_adapter(base)
 
 
 def test_an_adapter_without_weights_is_refused(tmp_path):

@@ -72,6 +72,14 @@ def test_bitsandbytes_in_8_bits():
     np.testing.assert_allclose(unpacked(EIGHT, {"weight": numbers, "SCB": peaks}), expected, rtol=1e-6)
 
 
+def test_8_bits_in_another_order_than_rows_are_refused():
+    arrays = {"weight": np.ones((6, 8), np.int8), "SCB": np.full(6, 127, np.float32)}
+    np.testing.assert_array_equal(unpacked(EIGHT, arrays | {"weight_format": np.array(0, np.uint8)}), np.ones((6, 8)))
+    error = refusal(EIGHT, arrays | {"weight_format": np.array(2, np.uint8)})
+    assert error.code is Code.UNSUPPORTED
+    assert "layer: only weights in rows can be read" in error.message
+
+
 @pytest.mark.parametrize(("shape", "block", "nested"), [((8, 16), 64, 0), ((8, 16), 16, 4), ((3, 7), 4, 3)])
 def test_bitsandbytes_in_4_bits(shape, block, nested):
     arrays, weight = four_bits(shape, block=block, nested=nested, seed=block)
@@ -79,7 +87,11 @@ def test_bitsandbytes_in_4_bits(shape, block, nested):
 
 
 def test_settings_that_nobody_reads_are_named():
-    found = unpack(CONFIG, GPTQ | {"damp_percent": 0.1, "new": 1}, stored(Rounded(8, 16, 16, 4, 5).gptq(less_one=True)))
+    found = unpack(
+        CONFIG,
+        GPTQ | {"damp_percent": 0.1, "new": 1, "meta": None},
+        stored(Rounded(8, 16, 16, 4, 5).gptq(less_one=True)),
+    )
     assert (found.form, found.weights, found.ignored) == ("GPTQ", 1, ("damp_percent", "new"))
 
 

@@ -13,6 +13,7 @@ import torch
 import transformers as hf
 from safetensors.numpy import load_file, save_file
 
+from slipway.checkpoints.huggingface.weight_files import open_weight_files
 from slipway.convert.conversion import convert
 from slipway.convert.generation.gate import greedy
 from slipway.convert.options import ConvertOptions
@@ -131,6 +132,30 @@ def test_gguf(llama, tmp_path):
     assert ids == expected(llama, {name: array.astype(np.float16) for name, array in weights.items()})
     assert "the weights are stored as F32, Q8_0; they were unpacked, and are served as plain numbers" in notes
     assert list((tmp_path / "models/m-tokenizer/1").glob("chat*"))
+
+
+def test_gguf_that_is_not_packed_loses_nothing(llama, tmp_path):
+    pytest.importorskip("gguf")
+    from slipway.convert.gguf_source import write_gguf_as_directory
+    from tests.kits.gguf_files import write_gguf
+
+    source, plain = tmp_path / "source", tmp_path / "plain"
+    shutil.copytree(llama, source)
+    plain.mkdir()
+    arrays = {name: array.astype(np.float32) for name, array in load_file(llama / "model.safetensors").items()}
+    arrays["model.layers.0.mlp.up_proj.weight"] *= np.float32(1 / 3)
+    arrays["model.norm.weight"] += np.float32(1e-7)
+    save_file(arrays, source / "model.safetensors")
+    meant = write_gguf(source, tmp_path / "whole.gguf", packed=False)
+    notes = write_gguf_as_directory(tmp_path / "whole.gguf", plain)
+    assert notes == ["the weights are stored as F32; they were unpacked, and are served as plain numbers"]
+    found = open_weight_files(plain)
+    kinds = {}
+    for name, array in meant.items():
+        np.testing.assert_array_equal(found[name].read().astype(np.float32), array, err_msg=name)
+        kinds[name] = found[name].read().dtype.name
+    assert kinds["model.layers.0.mlp.up_proj.weight"] == kinds["model.norm.weight"] == "float32"
+    assert kinds["model.layers.1.mlp.up_proj.weight"] == "float16"
 
 
 @pytest.mark.parametrize("content", [b"", b"GGUF", b"GGUF\x03\0\0\0" + b"\xff" * 64, b"not a model" * 100])

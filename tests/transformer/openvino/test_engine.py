@@ -18,6 +18,7 @@ from slipway.transformer.openvino.engine import OpenVinoEngine
 from slipway.transformer.openvino.stored_weights import DATA
 from slipway.transformer.options import EngineOptions
 from slipway.transformer.paged.options import RunningOptions
+from slipway.transformer.spec import Positions
 from slipway.transformer.torch_engine.engine import TorchEngine
 from tests.kits.decoder_models import VOCABULARY, save_decoder
 
@@ -187,6 +188,14 @@ def test_int4_of_another_architecture_is_refused_with_the_reason(checkpoint, cac
     assert caught.value.code is Code.INVALID_ARG
 
 
+def test_heads_of_an_odd_size_are_refused_however_many_there_are(checkpoint):
+    for count in (1, 2):
+        odd = replace(
+            checkpoint.spec.output_stack, head_size=5, key_value_heads=count, rotary=None, positions=Positions.ALIBI
+        )
+        assert support.why_not(replace(checkpoint.spec, decoder=odd)) == "heads of an odd size"
+
+
 def test_the_candidates_of_a_decoder_below_float32_include_openvino(checkpoint, monkeypatch):
     monkeypatch.setattr(engine_choice, "has_bfloat16", lambda: True)
 
@@ -233,3 +242,14 @@ def test_where_openvino_cannot_be_tried_the_engine_is_torch(routed, monkeypatch)
     monkeypatch.setattr(OpenVinoEngine, "open", refuse)
     auto = routed(compute_type="int8", workers=3)  # not measured before
     assert auto.description == "torch int8, cpu (OpenVINO could not be tried: no room)"
+
+
+def test_where_the_remembered_engine_cannot_be_opened_any_more_it_is_torch(routed, monkeypatch):
+    def refuse(*_, **__):
+        raise unavailable("no room")
+
+    monkeypatch.setattr(engines, "SMALL", 0)
+    monkeypatch.setattr(engine_choice, "remembered", lambda *_: "openvino")
+    monkeypatch.setattr(OpenVinoEngine, "open", refuse)
+    auto = routed(compute_type="int8")
+    assert auto.description == "torch int8, cpu (OpenVINO, the fastest, could not be opened: no room)"
