@@ -22,11 +22,11 @@ from slipway.convert.encoders.flow import open_encoders
 from slipway.convert.encoders.opening import open_file
 from slipway.convert.flow import Flow, Made
 from slipway.convert.generation.flow import open_generation
+from slipway.convert.generation.plain_source import PlainSource, plain_source
 from slipway.convert.generation.source import generates
 from slipway.convert.hub import locate
 from slipway.convert.options import ConvertOptions
 from slipway.convert.page_elements.flow import open_page_elements
-from slipway.convert.plain_source import PlainSource, plain_source
 from slipway.convert.reading.flow import open_reading
 from slipway.convert.reading.source import reads_images
 from slipway.convert.report import (

@@ -53,7 +53,7 @@ def acquire_engine(
         key = (place, directory_stamp(place, without=options.cache_directory), options)
         shared = _engines.get(key)
         if shared is None:
-            if any(path == key[0] for path, _ in _engines):
+            if any(other[:2] == key[:2] for other in _engines):
                 _LOG.warning(
                     "model '%s' loads the weights in %s once more, because its engine's parameters (ENGINE, "
                     "COMPUTE_TYPE, KV_CACHE_MIB and others) are not those of the models that share them",

@@ -136,7 +136,7 @@ def test_gguf(llama, tmp_path):
 
 def test_gguf_that_is_not_packed_loses_nothing(llama, tmp_path):
     pytest.importorskip("gguf")
-    from slipway.convert.gguf_source import write_gguf_as_directory
+    from slipway.convert.generation.gguf_source import write_gguf_as_directory
     from tests.kits.gguf_files import write_gguf
 
     source, plain = tmp_path / "source", tmp_path / "plain"

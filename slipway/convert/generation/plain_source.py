@@ -21,8 +21,8 @@ from slipway.checkpoints.huggingface.weight_files import open_weight_files
 from slipway.checkpoints.packed.adapter import CONFIG as ADAPTER
 from slipway.checkpoints.packed.adapter import Adapter, is_adapter, read_adapter
 from slipway.checkpoints.packed.packed_weights import unpack
+from slipway.convert.generation.gguf_source import SUFFIX, write_gguf_as_directory
 from slipway.convert.generation.source import generates
-from slipway.convert.gguf_source import SUFFIX, write_gguf_as_directory
 from slipway.convert.hub import locate
 from slipway.convert.options import Progress
 from slipway.convert.report import source_hash
