@@ -28,7 +28,11 @@ _MESSAGES_PER_TURN: Final = 8  # of a stream, in a turn of the event loop
 async def inflate(message: bytes, call: Call, limit: int) -> bytes:
     """Return what a compressed message contains; raise `CallRefusedError`."""
     run = run_large if len(message) > LARGE else asyncio.to_thread  # small messages do not wait for large ones
-    return await run(inflated, message, call.head.coding, limit)
+    try:
+        return await run(inflated, message, call.head.coding, limit)
+    except MemoryError as error:
+        fault = unforeseen(error)
+        raise CallRefusedError(GRPC_STATUS[fault.code], fault.message) from None
 
 
 class UnaryReceiver:

@@ -11,6 +11,7 @@ import pytest
 from tritonclient.grpc import service_pb2
 
 from slipway.core.budget import Budget
+from slipway.rpc import receivers
 from slipway.rpc.asyncio_engine import AsyncioEngine
 from slipway.rpc.http2 import frames
 from slipway.rpc.http2.frames import frame
@@ -89,7 +90,7 @@ def test_a_large_message_counts_in_the_budget_until_it_is_answered_and_once(path
         assert len(answer) > LARGE, trailers
         assert trailers["grpc-status"] == "0"
 
-    asyncio.run(run())
+    asyncio.run(asyncio.wait_for(run(), 30))
 
 
 def test_a_stream_with_many_messages_leaves_turns_to_others():
@@ -108,6 +109,24 @@ def test_a_stream_with_many_messages_leaves_turns_to_others():
         assert max(later - earlier for earlier, later in itertools.pairwise(turns)) <= 8
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("path", [MODEL_INFER, MODEL_STREAM_INFER])
+def test_a_message_for_which_there_is_no_memory_is_refused(path, monkeypatch):
+    def inflated(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(receivers, "inflated", inflated)
+
+    async def run():
+        client = EngineClient()
+        client.say(head(1, path, more=field("grpc-encoding", "gzip")), data(1, message(asking(1), 1)))
+        while client.connection._calls:  # noqa: ASYNC110  as above
+            await asyncio.sleep(0.001)
+        assert client.answers()[1][1]["grpc-status"] == "14"
+        assert client.budget.held == 0
+
+    asyncio.run(asyncio.wait_for(run(), 30))
 
 
 def test_streams_remember_descriptions_of_requests_together():
