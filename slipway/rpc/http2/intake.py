@@ -236,6 +236,7 @@ class Intake(Sender):
             elif name == frames.MAX_FRAME_SIZE:
                 self._change_max_frame(value)
         self._write(frames.frame(frames.SETTINGS, frames.ACK, 0))
+        self._pump()  # behind the acknowledgement: until it comes, clients count with their windows of before
 
     def _ping(self, flags: int, stream: int, payload: bytes) -> None:
         if stream:

@@ -186,7 +186,6 @@ class Sender:
             call.window += change
             if call.window > frames.MAX_WINDOW:
                 raise Http2Error(Http2Code.FLOW_CONTROL_ERROR, "the window of a call is too large")
-        self._pump()
 
     def _change_max_frame(self, size: int) -> None:
         self._max_frame = min(size, _LARGEST_FRAME)

@@ -594,6 +594,17 @@ async def test_a_setting_that_is_given_again_and_again_changes_once():
 
 
 @scenario
+async def test_data_that_a_setting_allows_come_behind_its_acknowledgement():
+    client = Client()
+    client.say(OPENING, setting(frames.INITIAL_WINDOW_SIZE, 10), request(1, bytes(100)))
+    client.said()
+    client.say(setting(frames.INITIAL_WINDOW_SIZE, 50))
+    (acknowledged, *_), (kind, _, _, payload) = client.said()
+    assert (acknowledged, kind) == (frames.SETTINGS, frames.DATA)
+    assert len(payload) == 40
+
+
+@scenario
 async def test_a_window_is_not_offered_to_calls_that_do_not_wait_for_it():
     client = Client()
     client.say(OPENING, setting(frames.INITIAL_WINDOW_SIZE, 0), request(1, b"x"), request(3, b"x"))
