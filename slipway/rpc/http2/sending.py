@@ -55,9 +55,9 @@ class Sender:
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """Send what waits."""
+        """Send what waits, once the transport has finished what it is doing: it may fail at what it would be given."""
         self._is_unread = False
-        self._pump()
+        self._loop.call_soon(self._pump)
 
     def _write(self, data: bytes) -> None:
         """Send `data` with what else is written in this turn of the event loop: each system call costs."""

@@ -527,9 +527,24 @@ async def test_a_transport_that_asks_for_more_while_it_is_given_something_gets_a
     client.transport.write = ask_for_more
     other = client.front.receivers[1].call
     other.channel.end(other, 3, "the trailers of an error do not wait")
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    for _ in range(4):
+        await asyncio.sleep(0)
     assert client.answers()[1][0] == message(b"waits")
+
+
+@scenario
+async def test_a_transport_is_given_nothing_while_it_asks_for_more():
+    client = Client()
+    client.say(OPENING, setting(frames.INITIAL_WINDOW_SIZE, 2**30), window(0, 2**30), head(1, "/hold"))
+    client.said()
+    call = client.front.receivers[0].call
+    client.connection.pause_writing()
+    call.channel.respond(call, bytes(3 << 20))
+    client.said()
+    client.connection.resume_writing()
+    assert not client.transport.data
+    await asyncio.sleep(0)
+    assert len(client.answers()[1][0]) == (3 << 20) + 5
 
 
 @scenario
