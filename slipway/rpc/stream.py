@@ -6,8 +6,8 @@ sent as they come. An error is sent as a response, unless the client requested a
 
 A slow client cannot fill the server's memory. While more than `PAUSE_BYTES` or `PAUSE_ANSWERS` wait to be written, no
 further requests are read and HTTP/2 flow control stops the client. If decoupled models keep producing responses, the
-stream ends with RESOURCE_EXHAUSTED when more than `LIMIT_BYTES` wait. Large responses that wait for a thread, which
-prepares them, count too.
+stream ends with RESOURCE_EXHAUSTED when more than `LIMIT_BYTES` wait. Both hold for less once the budget of all
+connections is spent (`unread.py`). Large responses that wait for a thread, which prepares them, count too.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from slipway.rpc.inference import unsendable
 from slipway.rpc.protection import ForwardedHeaders, asks_for_explanations, check_explanation
 from slipway.rpc.status import GRPC_STATUS, RESOURCE_EXHAUSTED
 from slipway.rpc.traced import Metadata, begin_sending, begin_trace, end_sending, note_failure
+from slipway.rpc.unread import Unread
 from slipway.tracing.trace import RequestTrace
 from slipway.wire.protobuf_plans import ParsedRequest, RequestPlans
 from slipway.wire.protobuf_request import DecodedRequest, ReadRequest, read_request, request_id
@@ -108,7 +109,7 @@ class InferStream:
         self._open: dict[_Exchange, Pending | None] = {}
         self._ordered: deque[_Exchange] = deque()  # not decoupled, not yet in `_outgoing`
         self._outgoing: deque[bytes] = deque()
-        self._waiting_bytes = 0  # in `_outgoing`, in `_ordered` and unprepared
+        self._unread = Unread(in_flight)  # what waits in `_outgoing`, in `_ordered` and unprepared
         self._large: set[asyncio.Task[None]] = set()  # messages that are being read, responses that are being prepared
         self._input_ended = False
         self._failure: tuple[int, str] | None = None  # gRPC status and message
@@ -200,6 +201,7 @@ class InferStream:
             if pending is not None:
                 pending.cancel()
         self._ordered.clear()
+        self._unread.close()
         self.end_input()
 
     async def room(self) -> None:
@@ -216,7 +218,7 @@ class InferStream:
             self._changed.clear()
             await self._changed.wait()
         answer = self._outgoing.popleft()
-        self._waiting_bytes -= len(answer) + _ANSWER_OVERHEAD
+        self._unread.change(-len(answer) - _ANSWER_OVERHEAD)
         self._update_room()
         return answer
 
@@ -284,8 +286,8 @@ class InferStream:
         """Append a response to those that wait for a thread, and count it like those that wait to be written."""
         size = _ANSWER_OVERHEAD + sum(tensor.byte_size for tensor in response.outputs)
         waiting.append((response, size))
-        self._waiting_bytes += size
-        if exchange.decoupled and self._waiting_bytes > LIMIT_BYTES and len(waiting) > 1:
+        self._unread.change(size)
+        if exchange.decoupled and self._is_full and len(waiting) > 1:
             waiting.clear()
             self._fail_full()
         self._update_room()
@@ -301,7 +303,7 @@ class InferStream:
                     await run_large(prepare, response, decoded.classes, signature)
             except Exception:  # noqa: BLE001  as above
                 response.error = unsendable(response)
-            self._waiting_bytes -= size
+            self._unread.change(-size)
             if exchange.open:
                 self._answer(exchange, decoded, signature, response)
         exchange.unprepared = None
@@ -341,10 +343,10 @@ class InferStream:
     def _send(self, exchange: _Exchange, answer: bytes) -> None:
         if exchange.trace is not None:
             begin_sending(exchange.trace)
-        self._waiting_bytes += len(answer) + _ANSWER_OVERHEAD
+        self._unread.change(len(answer) + _ANSWER_OVERHEAD)
         if exchange.decoupled:
             self._outgoing.append(answer)
-            if self._waiting_bytes > LIMIT_BYTES and len(self._outgoing) > 1:
+            if self._is_full and len(self._outgoing) > 1:
                 self._fail_full()
         else:
             exchange.answer = answer
@@ -370,9 +372,15 @@ class InferStream:
         task.add_done_callback(self._large.discard)
         return task
 
+    @property
+    def _is_full(self) -> bool:
+        """Whether more responses wait than memory allows."""
+        return self._unread.size > LIMIT_BYTES or self._unread.is_too_much
+
     def _update_room(self) -> None:
         waiting = len(self._outgoing) + len(self._ordered)
-        if (self._waiting_bytes > PAUSE_BYTES or waiting > PAUSE_ANSWERS) and not self._input_ended:
+        is_much = self._unread.size > PAUSE_BYTES or self._unread.is_too_much
+        if (is_much or waiting > PAUSE_ANSWERS) and not self._input_ended:
             self._room.clear()
         else:
             self._room.set()

@@ -84,7 +84,7 @@ def test_a_large_message_counts_in_the_budget_until_it_is_answered_and_once(path
         client.say(frame(frames.DATA, frames.END_STREAM, 1))
         while client.connection._calls:  # noqa: ASYNC110  calls have no event for it
             await asyncio.sleep(0.001)
-        assert client.budget.before == [0, 0]  # while the message arrives, and while it is answered
+        assert client.budget.before[:2] == [0, 0]  # while the message arrives, and while it is answered
         assert client.budget.held == 0
         ((answer, trailers),) = client.answers().values()
         assert len(answer) > LARGE, trailers

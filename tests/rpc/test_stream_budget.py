@@ -12,12 +12,14 @@ import pytest
 from tritonclient.grpc import service_pb2
 
 from slipway.core.budget import Budget
+from slipway.core.large_work import LARGE
 from slipway.core.tensor import Tensor
 from slipway.errors import Code
 from slipway.rpc import stream as stream_module
 from slipway.rpc.in_flight import InFlight
 from slipway.rpc.status import GRPC_STATUS, RESOURCE_EXHAUSTED
 from slipway.rpc.stream import InferStream, StreamFailedError
+from slipway.rpc.unread import Unread
 from tests.kits.memory_dataplane import Model, answer, signature, until_cancelled
 from tests.rpc.models import dataplane
 
@@ -197,6 +199,64 @@ def test_no_more_is_read_while_much_waits_for_a_thread(monkeypatch, slow_prepara
         slow_preparation.set()
         await asyncio.wait_for(stream.next_answer(), 20)
         await asyncio.wait_for(stream.room(), 20)
-        return stream._waiting_bytes
+        return stream._unread.size
 
     assert asyncio.run(run()) == 0
+
+
+def test_what_many_streams_leave_unread_is_limited_by_the_budget():
+    async def run():
+        budget = Budget(100_000)
+        in_flight, plane = InFlight(budget), dataplane()
+        streams = [InferStream(plane, in_flight, errors_end_stream=False) for _ in range(3)]
+        payload = message("a", "early", "INPUT0", "FP32", 16_000, bytes(64_000))  # small: takes nothing itself
+        for stream in streams:
+            while stream._room.is_set() and stream._unread.size < 1 << 20:
+                stream.receive(payload)
+                await asyncio.sleep(0)  # the model answers
+        sizes, held = [stream._unread.size for stream in streams], budget.held
+        for stream in streams:
+            while stream._outgoing:
+                await stream.next_answer()
+        rooms, left = [stream._room.is_set() for stream in streams], budget.held
+        streams[0].receive(payload)
+        for stream in streams:
+            stream.cancel()
+        return sizes, held, rooms, left, budget.held
+
+    sizes, held, rooms, left, after = asyncio.run(run())
+    assert 0 < held <= 100_000
+    assert max(sizes) < 256 * 2**10 + 100_000 + 2 * 65_000
+    assert rooms == [True, True, True]
+    assert left == after == 0
+
+
+def test_a_decoupled_stream_ends_once_the_budget_is_spent():
+    async def run():
+        budget = Budget(3 << 20)
+        plane, in_flight = dataplane(), InFlight(budget)
+        stream = InferStream(plane, in_flight, errors_end_stream=False)
+        stream.receive(message("f", "flood", "N", "INT32", 1, bytes(4)))
+        while stream._failure is None:  # noqa: ASYNC110  nobody reads
+            await asyncio.sleep(0)
+        with pytest.raises(StreamFailedError) as caught:
+            await stream.next_answer()
+        return caught.value.status, plane.produced, budget.held
+
+    status, produced, held = asyncio.run(asyncio.wait_for(run(), 30))
+    assert (status, held) == (RESOURCE_EXHAUSTED, 0)
+    assert produced == 4
+
+
+def test_a_stream_that_has_ended_takes_nothing_from_the_budget():
+    budget = Budget(1 << 20)
+    unread = Unread(InFlight(budget))
+    unread.change(LARGE + 10)
+    assert budget.held == 10
+    unread.change(-20)
+    assert budget.held == 0
+    unread.change(100)
+    unread.close()
+    unread.change(1 << 30)
+    unread.change(-100)
+    assert (budget.held, unread.is_too_much) == (0, False)
