@@ -85,9 +85,9 @@ async def _planned(context: Context, model: ServedModel, request: ChatRequest) -
         limit=request.max_completion_tokens if request.max_tokens is None else request.max_tokens,
         usual_limit=None,
         logprobs=(request.top_logprobs or 0) if request.logprobs else None,
-        grammar=await _grammar(request, tools),
     )
     check_count(1, plan.count)
+    plan = plan.held_to(await _grammar(request, tools, plan.count))  # starts a process
     text = await _text(context, model, request, tools)
     ids = await encode_prompts(tokenizer, [text], "messages", special=False)
     check_room(model, ids, plan, "messages")
@@ -98,9 +98,9 @@ async def _planned(context: Context, model: ServedModel, request: ChatRequest) -
     return CompletionJob(model, ToolChatForm(form, tools), plan, ids)
 
 
-async def _grammar(request: ChatRequest, tools: ToolPlan) -> GrammarSource | None:
-    """Return what the text must be, None if that is open; raise `ApiError` if it cannot be that."""
-    grammar = await checked_structure(request, request.n or 1)
+async def _grammar(request: ChatRequest, tools: ToolPlan, sequences: int) -> GrammarSource | None:
+    """Return what the texts of so many sequences must be, None if that is open; raise `ApiError` if they cannot."""
+    grammar = await checked_structure(request, sequences)
     if not tools.forced:
         return grammar
     if grammar is not None:

@@ -59,7 +59,6 @@ async def _planned(context: Context, model: ServedModel, request: CompletionRequ
         raise ApiError("'logprobs' of a prompt are not computed: leave out 'echo'.", "logprobs")
     prompts = await read_prompts(request.prompt)
     tokenizer = await open_text_side(context, model)
-    sequences = len(prompts) * max(request.best_of or 1, request.n or 1)
     plan = plan_sequences(
         request,
         own_settings(context, model),
@@ -67,9 +66,9 @@ async def _planned(context: Context, model: ServedModel, request: CompletionRequ
         usual_limit=_USUAL_TOKENS,
         logprobs=request.logprobs,
         best_of=request.best_of,
-        grammar=await checked_structure(request, sequences),
     )
     check_count(len(prompts), plan.count)
+    plan = plan.held_to(await checked_structure(request, len(prompts) * plan.count))  # starts a process
     before = usual_prompt(context, model)
     ids = await encode_prompts(tokenizer, prompts, "prompt", special=request.add_special_tokens, before=before)
     check_room(model, ids, plan, "prompt")

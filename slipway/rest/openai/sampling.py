@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
@@ -125,6 +125,10 @@ class CompletionPlan:
     include_usage: bool
     most_tokens: int | None  # to generate, if the request limits them
 
+    def held_to(self, grammar: GrammarSource | None) -> CompletionPlan:
+        """Return the plan with what the text must be, if that is not open."""
+        return self if grammar is None else replace(self, order={**self.order, **dict([grammar.member])})
+
     def orders(self, prompts: Sequence[Sequence[int]]) -> list[bytes]:
         """Return the JSON order of each sequence, those of one prompt one after the other."""
         place = 0
@@ -145,11 +149,9 @@ def plan_sequences(
     usual_limit: int | None,
     logprobs: int | None,
     best_of: int | None = None,
-    grammar: GrammarSource | None = None,
 ) -> CompletionPlan:
     """Return the plan for a body. `own` are the checkpoint's settings; `limit` is the field that limits the length,
-    `usual_limit` what holds without it (None: the checkpoint's own limit, or what the model can do); `grammar` is what
-    the text must be.
+    `usual_limit` what holds without it (None: the checkpoint's own limit, or what the model can do).
 
     Raise `ApiError` naming the first field that is out of range or contradicts another.
     """
@@ -177,8 +179,6 @@ def plan_sequences(
     order |= {name: value for name in _PASSED_ON if (value := getattr(request, name))}
     if logprobs is not None:
         order["logprobs"] = logprobs
-    if grammar is not None:
-        order |= [grammar.member]
     return CompletionPlan(
         order,
         choices,

@@ -45,13 +45,15 @@ class RunningOptions:
             raise invalid("; ".join(problems))
         return cls(**found)
 
-    def pages(self, page_bytes: int) -> int:
-        """Return how many pages of `page_bytes` bytes the memory holds, at least one."""
+    def pages(self, page_bytes: int, free: int | None = None) -> int:
+        """Return how many pages of `page_bytes` bytes the memory holds, at least one. `free` is that of a device, in
+        bytes; None: the pages are in the memory of this machine."""
         if self.cache_mib:
             return max(1, self.cache_mib * _MIB // page_bytes)
-        memory = read_memory()
-        free = _UNKNOWN if memory is None else max(memory.total - memory.used, 0) // _SHARE
-        return max(1, min(_MOST_PAGES, min(_LARGEST, free) // page_bytes))
+        if free is None and (memory := read_memory()) is not None:
+            free = max(memory.total - memory.used, 0)
+        share = _UNKNOWN if free is None else free // _SHARE
+        return max(1, min(_MOST_PAGES, min(_LARGEST, share) // page_bytes))
 
 
 # Name in config.pbtxt -> field, and the least value.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from threading import Lock
 
+import torch
+
 from slipway.transformer.generation import Search, SequenceRequest
 from slipway.transformer.module.network import Network
 from slipway.transformer.paged.options import PAGE_SIZE, RunningOptions
@@ -30,7 +32,7 @@ class TorchRunning:
         self._pages = 0
         if self._possible:
             own = page_bytes(network.spec, item=network.like.element_size(), page_size=PAGE_SIZE)
-            self._pages = options.pages(own)
+            self._pages = options.pages(own, _free_memory(network.like.device))
         self._lock = Lock()
         self._batch: RunningBatch | None = None
 
@@ -76,3 +78,8 @@ class TorchRunning:
         """Let go of the batch, which ends when its rows do."""
         with self._lock:
             self._batch = None
+
+
+def _free_memory(device: torch.device) -> int | None:
+    """Return the free memory of a GPU in bytes, None for the CPU."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None

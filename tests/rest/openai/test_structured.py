@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from slipway.rest.openai import chat, completions
 from slipway.rest.openai.chat import ChatRequest
 from slipway.rest.openai.completions import CompletionRequest
 from slipway.rest.openai.errors import ApiError
@@ -50,8 +51,29 @@ def test_a_field_becomes_a_grammar_and_a_member_of_the_order(fields, kind, text)
     found = read_structure(request)
     assert found is not None
     assert (found[0], found[1].kind, found[1].text) == (next(iter(fields)), kind, text)
-    plan = plan_sequences(request, {}, limit=None, usual_limit=16, logprobs=None, grammar=found[1])
+    plan = plan_sequences(request, {}, limit=None, usual_limit=16, logprobs=None).held_to(found[1])
     assert plan.order[kind.name.lower()] == text
+
+
+@pytest.mark.parametrize("route", [chat, completions])
+@pytest.mark.parametrize(
+    ("fields", "message"), [({"n": 1000}, "'n' is 1000"), ({"stop": ["a"] * 5}, "'stop' has 5 texts")]
+)
+def test_a_body_that_is_wrong_elsewhere_starts_no_check_of_its_grammar(route, fields, message, monkeypatch):
+    async def opened(*_: Any) -> None:
+        """Return no tokenizer: none is needed."""
+
+    async def checked(*_: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(route, "open_text_side", opened)
+    monkeypatch.setattr(route, "own_settings", lambda *_: {})
+    monkeypatch.setattr(route, "checked_structure", checked)
+    said = {"messages": [{"role": "user", "content": "a"}]} if route is chat else {"prompt": "a"}
+    kind = ChatRequest if route is chat else CompletionRequest
+    request = msgspec.convert({"model": "m", "guided_regex": "a+", **said, **fields}, kind)
+    with pytest.raises(ApiError, match=message):
+        asyncio.run(route._planned(None, None, request))
 
 
 @pytest.mark.parametrize("fields", [{}, {"response_format": {"type": "text"}}, {"structured_outputs": {}}])
