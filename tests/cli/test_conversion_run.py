@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 from slipway.cli import conversion_run
 from slipway.cli.confined.limits import Limits
@@ -60,7 +61,7 @@ def test_the_child_merges_into_the_base_that_was_fetched(tmp_path, monkeypatch):
     words = ("adapter", "--name", "m", "--repository", str(tmp_path), "--base", "owner/base")
     for base in ("", str(tmp_path)):
         try:
-            work.work(Job("m", words, base=base), None)
+            work.work(Job("m", words, base=base), SimpleNamespace(step=None, stage=None))
         except InterruptedError:
             continue
     assert bases == ["owner/base", str(tmp_path)]

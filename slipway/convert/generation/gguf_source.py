@@ -61,12 +61,17 @@ def _write(directory: Path, model: Any, *, packed: bool) -> None:
     settings = {**model.config.to_dict(), "architectures": [type(model).__name__]}
     settings.pop("quantization_config", None)
     (directory / "config.json").write_text(json.dumps(settings, indent=2, default=str))
-    tensors = {name: tensor.detach().numpy() for name, tensor in model.state_dict().items()}
+    arrays: dict[str, np.ndarray] = {}
+    places = set()
+    for name, tensor in model.state_dict().items():
+        if tensor.data_ptr() not in places:  # a tied head is the token table
+            arrays[name] = tensor.detach().numpy()
+        places.add(tensor.data_ptr())
     write_safetensors(
         directory / "model.safetensors",
         {
             name: Array(array.shape, partial(_smallest, array, rounds=packed and array.ndim > 1))
-            for name, array in tensors.items()
+            for name, array in arrays.items()
         },
     )
 

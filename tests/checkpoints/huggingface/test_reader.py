@@ -248,7 +248,7 @@ def test_an_unknown_architecture_is_refused_with_those_that_are_known(tmp_path):
     edit_config(tmp_path, model_type="mamba", architectures=["MambaForCausalLM"])
     message = refusal(tmp_path)
     assert "MambaForCausalLM" in message
-    assert "bart, bert, gpt2, m2m_100, marian, mbart, mt5, pegasus, t5, umt5, vit" in message
+    assert "bart, bert, blenderbot, gpt2, m2m_100, marian, mbart, mt5, pegasus, t5, umt5, vit" in message
 
 
 def test_every_size_that_is_not_a_number_is_named(tmp_path):

@@ -13,6 +13,7 @@ import torch
 import transformers as hf
 from safetensors.numpy import load_file, save_file
 
+from slipway.checkpoints.huggingface.reader import read_huggingface
 from slipway.checkpoints.huggingface.weight_files import open_weight_files
 from slipway.convert.conversion import convert
 from slipway.convert.generation.gate import greedy
@@ -145,11 +146,14 @@ def test_gguf_that_is_not_packed_loses_nothing(llama, tmp_path):
     arrays = {name: array.astype(np.float32) for name, array in load_file(llama / "model.safetensors").items()}
     arrays["model.layers.0.mlp.up_proj.weight"] *= np.float32(1 / 3)
     arrays["model.norm.weight"] += np.float32(1e-7)
+    del arrays["lm_head.weight"]
     save_file(arrays, source / "model.safetensors")
     meant = write_gguf(source, tmp_path / "whole.gguf", packed=False)
     notes = write_gguf_as_directory(tmp_path / "whole.gguf", plain)
     assert notes == ["the weights are stored as F32; they were unpacked, and are served as plain numbers"]
     found = open_weight_files(plain)
+    assert found.keys() == arrays.keys()
+    assert read_huggingface(plain).spec.tied_head
     kinds = {}
     for name, array in meant.items():
         np.testing.assert_array_equal(found[name].read().astype(np.float32), array, err_msg=name)
