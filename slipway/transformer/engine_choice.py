@@ -2,9 +2,10 @@
 
 In float32 torch is faster than CTranslate2 and keeps the weights in memory once. T5-base, two cores of Zen 5, tokens/s:
 one row torch 101, CTranslate2 74; eight rows 470 and 278. In int8 they are close (151 and 137, 774 and 734) and the
-faster one depends on the processor, so both are measured. Decoder-only models have OpenVINO as another candidate, below
-float32. Another engine must be clearly faster, because torch runs every row and shares its threads with other models
-(`torch_engine/compute_thread.py`). Opens engines through functions; knows none.
+faster one depends on the processor, so both are measured. Decoder-only models have OpenVINO as the other candidate,
+below float32, and not CTranslate2, whose rows cannot join a running batch. Another engine must be clearly faster,
+because torch runs every row and shares its threads with other models (`torch_engine/compute_thread.py`). Opens engines
+through functions; knows none.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ def why_torch(spec: Transformer, options: EngineOptions, typical: SequenceReques
         return "the engine for CUDA"
     if options.compute_type == "float32" and installed("torch"):
         return "faster than CTranslate2 in float32, with the weights in memory once"
+    if spec.continues and installed("torch"):
+        return "its rows join a running batch, which CTranslate2 does not have"
     if not installed("ctranslate2"):
         return f"CTranslate2 is not installed: {INSTALL}"
     if options.compute_type not in CPU_TYPES:

@@ -24,8 +24,8 @@ _TEXT_TO_TEXT: Final = (Task.TEXT_TO_TEXT, Task.TRANSLATION, Task.SUMMARIZATION)
 # The tasks of each model type that generates text; the first is the default.
 TASKS: Final[Mapping[str, tuple[Task, ...]]] = {
     "bart": (Task.TEXT_TO_TEXT, Task.SUMMARIZATION, Task.TRANSLATION),
-    "gpt2": (Task.TEXT_GENERATION,),
     "blenderbot": (Task.TEXT_TO_TEXT,),
+    "gpt2": (Task.TEXT_GENERATION,),
     "m2m_100": (Task.TRANSLATION, Task.TEXT_TO_TEXT),
     "marian": (Task.TRANSLATION, Task.TEXT_TO_TEXT),
     "mbart": (Task.TRANSLATION, Task.TEXT_TO_TEXT, Task.SUMMARIZATION),

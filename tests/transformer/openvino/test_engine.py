@@ -203,7 +203,7 @@ def test_the_candidates_of_a_decoder_below_float32_include_openvino(checkpoint, 
         return engine_choice.candidates(checkpoint.spec, EngineOptions(compute_type=compute_type, **options))[0]
 
     assert names("float32") == ["torch"]
-    assert names("int8") == ["torch", "ctranslate2", "openvino"]
+    assert names("int8") == ["torch", "openvino"]
     assert names("bfloat16") == ["torch", "openvino"]
     assert names("int8", device="cuda") == ["torch"]
     assert names("int4") == ["openvino"]
@@ -228,8 +228,8 @@ def test_an_older_library_is_refused_with_both_versions(found, old, checkpoint, 
 def test_the_fastest_of_a_model_of_some_size_is_measured(routed, monkeypatch):
     monkeypatch.setattr(engines, "SMALL", 0)
     auto = routed(compute_type="int8")
-    assert auto.description.startswith(("openvino int8", "ctranslate2 int8")) or auto.description.endswith(
-        "(CTranslate2 and OpenVINO are not faster on this machine, as measured)"
+    assert auto.description.startswith("openvino int8") or auto.description.endswith(
+        "(OpenVINO is not faster on this machine, as measured)"
     )
     assert len(collect(auto, GREEDY)) == 4
 
@@ -241,7 +241,7 @@ def test_where_openvino_cannot_be_tried_the_engine_is_torch(routed, monkeypatch)
     monkeypatch.setattr(engines, "SMALL", 0)
     monkeypatch.setattr(OpenVinoEngine, "open", refuse)
     auto = routed(compute_type="int8", workers=3)  # not measured before
-    assert auto.description == "torch int8, cpu (CTranslate2 and OpenVINO could not be tried: no room)"
+    assert auto.description == "torch int8, cpu (OpenVINO could not be tried: no room)"
 
 
 def test_where_the_remembered_engine_cannot_be_opened_any_more_it_is_torch(routed, monkeypatch):
