@@ -45,7 +45,7 @@ class CompletionText:
         # The text leaves special tokens out, but they may be stop texts.
         self._in_bytes = StopTextsOfRow(tuple(stop.encode() for stop in stops.texts), tokens)
         self._ends = frozenset(ends).union(stops.tokens)
-        self._cut = frozenset() if stops.included else frozenset(stops.tokens)
+        self._cut = frozenset() if stops.included else self._ends
         self._silent = frozenset(ends) | self._cut  # without a log-probability
         self._logs = width is not None
         self.width = width or 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -277,3 +278,21 @@ def test_without_a_length_a_text_may_become_as_long_as_the_memory_allows(tmp_pat
     full = run(small, {"prompt": [5] * 4097})
     assert "needs 4097 tokens" in full.error.message
     small.close()
+
+
+def test_a_token_that_ends_the_text_is_not_part_of_it_even_if_it_is_an_ordinary_one(checkpoint, reference, tmp_path):
+    ids = prompt(reference)
+    new = greedy(reference, ids, 12)
+    end = next(token for place, token in enumerate(new) if place >= 2 and token not in new[:place])
+    copy = tmp_path / "gpt2"
+    shutil.copytree(checkpoint, copy)
+    settings = json.loads((copy / "generation_config.json").read_text())
+    (copy / "generation_config.json").write_text(json.dumps(settings | {"eos_token_id": [end]}))
+    opened = CompletionModel(copy, PARAMETERS, name="m")
+    try:
+        found = run(opened, {"prompt": ids, "max_tokens": 12})
+    finally:
+        opened.close()
+    assert found.text() == reference[1].decode(new[: new.index(end)])
+    assert found.row()[-1]["finish_reason"] == "stop"
+    assert found.row()[-1]["tokens"] == new.index(end) + 1
