@@ -30,9 +30,10 @@ class Watched:
         page.on("request", lambda request: request.url.startswith(self.origin) or self.problems.append(request.url))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """A running Chromium."""
+    """A running Chromium. Only for a module: until Playwright is stopped, its event loop counts as running in this
+    thread, in which other tests run theirs."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
