@@ -29,6 +29,18 @@ def no_collector():
 MEGABYTE = 2**20
 
 
+def left_to_collect() -> list[str]:
+    """Return the types of our objects that only the collector frees; other threads of the process may leave others."""
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        gc.collect()
+    finally:
+        gc.set_debug(0)
+    kinds = [type(each) for each in gc.garbage]
+    gc.garbage.clear()
+    return [kind.__qualname__ for kind in kinds if kind.__module__.startswith(("slipway.", "tests.rpc."))]
+
+
 def test_refused_requests_do_not_pile_up_in_memory(server):
     body = payload("identity", np.zeros((1, 8 * MEGABYTE), np.uint8))
     memory = psutil.Process().memory_info
@@ -68,9 +80,9 @@ def test_model_infer_leaves_no_cycles_answered_or_refused():
             inference.start(1, payload("late", np.zeros(1, np.float32)))
         await all_answered.wait()
         plane.requests.clear()
-        return gc.collect()
+        return left_to_collect()
 
-    assert asyncio.run(run()) == 0
+    assert asyncio.run(run()) == []
 
 
 def test_a_stream_leaves_no_cycles_once_its_requests_are_answered():
@@ -84,6 +96,6 @@ def test_a_stream_leaves_no_cycles_once_its_requests_are_answered():
         stream.end_input()
         while await stream.next_answer() is not None:
             plane.requests.clear()
-        return gc.collect()
+        return left_to_collect()
 
-    assert asyncio.run(run()) == 0
+    assert asyncio.run(run()) == []
