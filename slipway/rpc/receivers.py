@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable
 from time import monotonic_ns
@@ -35,7 +36,7 @@ async def inflate(message: bytes, call: Call, limit: int) -> bytes:
         raise CallRefusedError(GRPC_STATUS[fault.code], fault.message) from None
 
 
-class UnaryReceiver:
+class UnaryReceiver(ABC):
     """Waits for the only message of a call."""
 
     __slots__ = ("_call", "_is_compressed", "_limit", "_message", "_task")
@@ -82,8 +83,9 @@ class UnaryReceiver:
             call.channel.taken(call, size)
             self._start(message)
 
+    @abstractmethod
     def _start(self, message: bytes) -> None:
-        raise NotImplementedError
+        """Begin to answer a message that is whole."""
 
 
 class InferReceiver(UnaryReceiver):

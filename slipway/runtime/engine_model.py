@@ -101,7 +101,7 @@ class EngineModel(ABC, Generic[Sink]):
     def _begin_late(self, each: tuple[Mapping[str, np.ndarray], Sink]) -> None:
         try:
             begin(self._engine, self._requests([each]), self._open)
-        except Exception as error:  # noqa: BLE001  there is no caller who could answer the request
+        except Exception as error:  # noqa: BLE001  no caller could answer the request
             _LOG.exception("a request could not be read")
             each[1].fail(unforeseen(error))
         finally:

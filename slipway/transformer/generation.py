@@ -55,7 +55,7 @@ class TextGrammar(Protocol):
         """Why a text could not be completed, and has ended too early; "" if all could."""
 
     def begin(self) -> GrammarState:
-        """Return the state of a text that has not begun."""
+        """Return the state before the first token of a text."""
 
 
 class StepObserver(Protocol):

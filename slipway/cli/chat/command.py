@@ -13,8 +13,8 @@ from slipway.cli.interruption import terminated_by_sigterm
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Chat until the input ends; return the exit code. Raise `SlipwayError` if there is no such server or model, or if
-    a message of a script is refused."""
+    """Chat until the input ends; return the exit code. Raise `SlipwayError` if the server or model does not exist, or
+    if a message of a script is refused."""
     options = chat_parser().parse_args(arguments)
     with terminated_by_sigterm(), opened_target(options) as (client, model):
         conversation = Conversation(

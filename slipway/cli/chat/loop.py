@@ -1,4 +1,4 @@
-"""The turns of a chat: a text of the user, a command or the answer to it, until there is no more."""
+"""The turns of a chat: a text of the user, a command or the answer to it, until the input ends."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ _API: Final = "/v1"  # which OpenAI's clients have at the end of their URLs
 def opened_target(options: argparse.Namespace) -> Iterator[tuple[ChatClient, OfferedModel]]:
     """Yield the server and the model that the options mean; a source is served inside the block.
 
-    Raise `SlipwayError` if there is no such server or model.
+    Raise `SlipwayError` if the server or the model does not exist.
     """
     target: str | None = options.target
     if target is None or not (_URL.fullmatch(target) or _is_source(target)):

@@ -120,7 +120,7 @@ def write_generation_models(
         write_templates(directory / tokenizing.name / VERSION, text.chat)
     parameters = _stream_parameters(name, source, variant) | cleaned
     if not source.limited:
-        parameters.pop("max_output_len", None)  # a chat ends by itself, or where there is no more room
+        parameters.pop("max_output_len", None)  # a chat ends by itself, or when the context is full
     completing = _completions(name, parameters)
     write_python_model(directory / completing.name, completing, "completions")
     _write_warmup(directory / completing.name, source)

@@ -152,7 +152,7 @@ class Intake(Sender):
         call = self._calls.get(stream)
         if call is None:
             if stream > self._last_stream or stream % 2 == 0:
-                raise Http2Error(Http2Code.PROTOCOL_ERROR, "data of a call that has not begun")
+                raise Http2Error(Http2Code.PROTOCOL_ERROR, "data of a call that has not started")
             return
         if call.is_input_over:
             self._write(frames.reset(stream, Http2Code.STREAM_CLOSED))
@@ -219,7 +219,7 @@ class Intake(Sender):
         if len(payload) != 4:
             raise Http2Error(Http2Code.FRAME_SIZE_ERROR, "a RST_STREAM frame does not have four bytes")
         if stream == 0 or stream > self._last_stream:
-            raise Http2Error(Http2Code.PROTOCOL_ERROR, "the reset of a call that has not begun")
+            raise Http2Error(Http2Code.PROTOCOL_ERROR, "the reset of a call that has not started")
         call = self._calls.get(stream)
         if call is not None:
             self._drop(call)
@@ -267,7 +267,7 @@ class Intake(Sender):
         call = self._calls.get(stream)
         if call is None:
             if stream > self._last_stream:
-                raise Http2Error(Http2Code.PROTOCOL_ERROR, "the window of a call that has not begun")
+                raise Http2Error(Http2Code.PROTOCOL_ERROR, "the window of a call that has not started")
         elif size == 0 or call.window + size > frames.MAX_WINDOW:
             self._write(frames.reset(stream, Http2Code.FLOW_CONTROL_ERROR if size else Http2Code.PROTOCOL_ERROR))
             self._drop(call)

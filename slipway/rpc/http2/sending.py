@@ -7,6 +7,7 @@ turns of a frame each. Nothing is handed to the transport while that holds what 
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import Final
 
@@ -22,7 +23,7 @@ _MOST_COLLECTED: Final = 1 << 20  # bytes of messages that are not handed to the
 _LAST: Final = frames.END_HEADERS | frames.END_STREAM
 
 
-class Sender:
+class Sender(ABC):
     """Implements the methods of `call.CallChannel` that send."""
 
     _transport: asyncio.Transport
@@ -121,13 +122,13 @@ class Sender:
         if call.unsent:
             self._wait(call)
 
+    @abstractmethod
     def _wait(self, call: Call) -> None:
         """Take note that what is left to send waits for the client."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _waits_no_more(self, call: Call) -> None:
         """Take note that nothing does."""
-        raise NotImplementedError
 
     def end(self, call: Call, status: int, message: str) -> None:
         """End the call behind what was sent."""

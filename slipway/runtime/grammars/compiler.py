@@ -40,7 +40,7 @@ class CompiledGrammar:
         self.failure = ""
 
     def begin(self) -> MatchedText:
-        """Return the state of a text that has not begun."""
+        """Return the state before the first token of a text."""
         return MatchedText(self, self._matcher.deep_copy(), self._vocabulary)
 
 
